@@ -1,0 +1,66 @@
+"""Files that are whole or absent: everything is written aside and renamed."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+
+class CaseError(ValueError):
+    """A scan or label map that cannot be used; the message names the file, the fault and the remedy."""
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` (same suffixes) that becomes ``path`` when the block ends without an error.
+
+    Missing parent folders are made. When the block raises, the temporary file is deleted and ``path`` stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix="-" + path.name)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, content) -> None:
+    """Write ``content`` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_label_map(path: str | os.PathLike, labels: np.ndarray, like: nib.Nifti1Image) -> None:
+    """Write a uint8 label map on the grid of another image, atomically.
+
+    Parameters
+    ----------
+    path : target, ``.nii`` or ``.nii.gz``.
+    labels : (x, y, z) integers in 0..255, in the stored orientation of ``like``.
+    like : image whose affine, sform, qform and units are kept.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    if labels.shape != like.shape[:3]:
+        raise ValueError(f"{path}: the label map has shape {labels.shape}, its image {like.shape[:3]}; they must agree.")
+    header = nib.Nifti1Header()
+    header.set_xyzt_units("mm")
+    image = nib.Nifti1Image(labels.astype(np.uint8), like.affine, header)
+    image.set_sform(like.affine, code=int(like.header["sform_code"]) or 1)
+    if int(like.header["qform_code"]):
+        image.set_qform(like.get_qform(), code=int(like.header["qform_code"]))
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)

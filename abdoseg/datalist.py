@@ -1,0 +1,160 @@
+"""The datalist: one JSON file that names every case, what is drawn in it and which split it belongs to."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from abdoseg.files import write_json
+from abdoseg.labels import CLASS_IDS
+
+KINDS = {"training": ("strong", "weak", "unlabeled"), "unlabeled": ("unlabeled",), "testing": ("test",)}
+PATH_KEYS = ("image", "label")
+SPLIT_FLAGS = ("validation", "teacher_validation")
+
+
+def case_id(path_or_name: str | os.PathLike) -> str:
+    """Give the id of a case from the path or name of its image, label or prediction.
+
+    The folder, the ending ``.nii`` or ``.nii.gz`` and nnU-Net's channel suffix ``_0000`` are dropped. The id is a
+    string, also where it looks like a number: ``images/0001_0000.nii.gz`` is case ``"0001"``.
+    """
+    name = Path(path_or_name).name
+    name = name.removesuffix(".gz").removesuffix(".nii")
+    return name.removesuffix("_0000")
+
+
+def check_datalist(datalist: dict, source: str | os.PathLike = "datalist") -> None:
+    """Raise a ValueError of one sentence at the first fault of a datalist.
+
+    Parameters
+    ----------
+    datalist : content of the JSON file: the sections ``training``, ``unlabeled`` and ``testing`` are lists of entries
+        with a string ``id``, an ``image``, a ``kind`` that fits the section and, in ``training``, a ``label``;
+        ``annotated_classes`` lists ids in 1..14; the flags ``validation`` and ``teacher_validation`` are true or false.
+    source : what the sentence names, the path of the file as a rule.
+    """
+    if not isinstance(datalist, dict):
+        raise ValueError(
+            f"{source}: a datalist is a JSON object with sections such as 'training', not a list or value."
+        )
+    for section, kinds in KINDS.items():
+        entries = datalist.get(section, [])
+        if not isinstance(entries, list):
+            raise ValueError(f"{source}: the section '{section}' must be a list of cases.")
+        seen = set()
+        for index, entry in enumerate(entries):
+            fault = _entry_fault(entry, section, kinds)
+            if fault:
+                raise ValueError(f"{source}: entry {index} of section '{section}' {fault}")
+            if entry["id"] in seen:
+                raise ValueError(f"{source}: case '{entry['id']}' stands twice in section '{section}'; ids are unique.")
+            seen.add(entry["id"])
+
+
+def _entry_fault(entry: dict, section: str, kinds: Sequence[str]) -> str | None:
+    if not isinstance(entry, dict):
+        return "must be an object with the keys 'id' and 'image'."
+    required = (
+        ("id", "image", "label") if section == "training" and entry.get("kind") != "unlabeled" else ("id", "image")
+    )
+    for key in required:
+        if not isinstance(entry.get(key), str) or not entry[key]:
+            return f"needs the key '{key}' with a text value, not {entry.get(key)!r}."
+    if entry.get("kind") not in kinds:
+        return f"(case '{entry['id']}') has the kind {entry.get('kind')!r}; use {_either(kinds)}."
+    classes = entry.get("annotated_classes", [])
+    if not isinstance(classes, list) or any(value not in CLASS_IDS for value in classes):
+        return f"(case '{entry['id']}') has annotated_classes {classes!r}; use a list of ids from 1 to 14."
+    for flag in SPLIT_FLAGS:
+        if not isinstance(entry.get(flag, False), bool):
+            return f"(case '{entry['id']}') has {flag} = {entry[flag]!r}; use true or false."
+    return None
+
+
+def _either(values: Sequence[str]) -> str:
+    return " or ".join(f"'{value}'" for value in values)
+
+
+def read_datalist(path: str | os.PathLike) -> dict:
+    """Read and check a datalist; its image and label paths come back absolute.
+
+    Relative paths in the file count from the file's own folder.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, is not JSON or breaks the rules of :func:`check_datalist`.
+    """
+    path = Path(path).absolute()
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such datalist; write one with `python -m tools audit`.")
+    try:
+        datalist = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: not a JSON file ({error}); write a datalist with `python -m tools audit`."
+        ) from error
+    check_datalist(datalist, path)
+    for section in KINDS:
+        for entry in datalist.get(section, []):
+            for key in PATH_KEYS:
+                if entry.get(key):
+                    entry[key] = os.path.normpath(path.parent / entry[key])
+    return datalist
+
+
+def load_cases(
+    path: str | os.PathLike,
+    section: str | Sequence[str] = "training",
+    kind: str | Sequence[str] | None = None,
+    validation: bool | None = None,
+    teacher_validation: bool | None = None,
+) -> list[dict]:
+    """Give the entries of a datalist that fit, in the file's order, with absolute paths.
+
+    Parameters
+    ----------
+    path : the datalist.
+    section : ``"training"``, ``"unlabeled"``, ``"testing"``, or several of them.
+    kind : keep only these kinds (``"strong"``, ``"weak"``, ``"unlabeled"``, ``"test"``); None keeps all.
+    validation : True keeps the cases held out from the students, False the others, None both.
+    teacher_validation : the same for the teacher's own split of the strong cases.
+
+    Returns
+    -------
+    list of dict
+        Entries ``{"id", "image", "label", "kind", "annotated_classes", ...}``; empty when nothing fits.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or faulty, a section is not in it, or a kind is unknown.
+    """
+    datalist = read_datalist(path)
+    sections = [section] if isinstance(section, str) else list(section)
+    kinds = None if kind is None else [kind] if isinstance(kind, str) else list(kind)
+    known = ("strong", "weak", "unlabeled", "test")
+    for name in kinds or ():
+        if name not in known:
+            raise ValueError(f"Unknown kind of case {name!r}. Use {_either(known)}.")
+    cases = []
+    for name in sections:
+        if name not in datalist or name not in KINDS:
+            present = [key for key in KINDS if key in datalist]
+            raise ValueError(f"{path}: no section {name!r}; this datalist has {', '.join(present) or 'none'}.")
+        cases += datalist[name]
+    flags = {"validation": validation, "teacher_validation": teacher_validation}
+    wanted = {flag: value for flag, value in flags.items() if value is not None}
+    return [
+        case
+        for case in cases
+        if (kinds is None or case["kind"] in kinds)
+        and all(case.get(flag, False) == value for flag, value in wanted.items())
+    ]
+
+
+def write_datalist(path: str | os.PathLike, datalist: dict) -> None:
+    """Check a datalist and write it as JSON, atomically; relative paths in it count from the folder of ``path``."""
+    check_datalist(datalist, path)
+    write_json(path, datalist)

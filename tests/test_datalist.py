@@ -1,0 +1,108 @@
+"""Datalists: case ids, filters, absolute paths, and one sentence for every fault."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from abdoseg.datalist import case_id, load_cases, write_datalist
+
+
+def entry(name: str, kind: str = "weak", **more) -> dict:
+    return {"id": name, "image": f"images/{name}_0000.nii.gz", "label": f"/data/{name}.nii.gz", "kind": kind, **more}
+
+
+@pytest.fixture
+def datalist() -> dict:
+    return {
+        "training": [
+            entry("0001", "strong", annotated_classes=[1, 13], validation=True, teacher_validation=False),
+            entry("0002", "strong", validation=False, teacher_validation=True),
+            entry("0003", "weak", validation=False, annotated_classes=[14]),
+        ],
+        "unlabeled": [{"id": "0004", "image": "0004_0000.nii.gz", "kind": "unlabeled", "annotated_classes": []}],
+        "testing": [{"id": "0005", "image": "0005_0000.nii.gz", "kind": "test"}],
+        "excluded": [{"id": "0006", "reason": "broken"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("FLARE23_0001_0000.nii.gz", "FLARE23_0001"),
+        ("/a/b.nii/FLARE23_0001.nii.gz", "FLARE23_0001"),
+        ("0001.nii", "0001"),
+        (Path("imagesTr/0001_0000.nii"), "0001"),
+        ("scan_0000_0000.nii.gz", "scan_0000"),
+        ("ct.v2.nii.gz", "ct.v2"),
+        ("0007", "0007"),
+    ],
+)
+def test_case_id(name, expected):
+    assert case_id(name) == expected
+
+
+def test_relative_paths_count_from_the_file_and_absolute_ones_stay(tmp_path, datalist, monkeypatch):
+    write_datalist(tmp_path / "work" / "datalist.json", datalist)
+    monkeypatch.chdir(tmp_path)
+    first = load_cases("work/datalist.json")[0]
+    assert first["image"] == str(tmp_path / "work" / "images" / "0001_0000.nii.gz")
+    assert first["label"] == "/data/0001.nii.gz"
+    assert first["id"] == "0001"
+    assert first["annotated_classes"] == [1, 13]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ids"),
+    [
+        ({}, ["0001", "0002", "0003"]),
+        ({"kind": "strong"}, ["0001", "0002"]),
+        ({"kind": ["strong", "weak"], "validation": False}, ["0002", "0003"]),
+        ({"validation": True}, ["0001"]),
+        ({"kind": "strong", "teacher_validation": False}, ["0001"]),
+        ({"kind": "strong", "teacher_validation": True}, ["0002"]),
+        ({"section": "unlabeled"}, ["0004"]),
+        ({"section": ["training", "unlabeled"], "kind": ["weak", "unlabeled"]}, ["0003", "0004"]),
+        ({"section": "testing"}, ["0005"]),
+    ],
+)
+def test_filters(tmp_path, datalist, arguments, ids):
+    write_datalist(tmp_path / "datalist.json", datalist)
+    assert [case["id"] for case in load_cases(tmp_path / "datalist.json", **arguments)] == ids
+
+
+def test_missing_file_section_and_kind_are_named(tmp_path, datalist):
+    with pytest.raises(ValueError, match=r"nowhere\.json: there is no such datalist"):
+        load_cases(tmp_path / "nowhere.json")
+    del datalist["unlabeled"]
+    write_datalist(tmp_path / "datalist.json", datalist)
+    with pytest.raises(ValueError, match="no section 'unlabeled'; this datalist has training, testing"):
+        load_cases(tmp_path / "datalist.json", "unlabeled")
+    with pytest.raises(ValueError, match="Unknown kind of case 'strnog'"):
+        load_cases(tmp_path / "datalist.json", kind="strnog")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(ValueError, match=r"broken\.json: not a JSON file"):
+        load_cases(tmp_path / "broken.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": 1}, "entry 1 of section 'training' needs the key 'id' with a text value, not 1"),
+        ({"image": None}, "needs the key 'image'"),
+        ({"label": ""}, "needs the key 'label'"),
+        ({"kind": "test"}, "'0002'.*kind 'test'; use 'strong' or 'weak'"),
+        ({"annotated_classes": [0, 1]}, "'0002'.*annotated_classes"),
+        ({"validation": "yes"}, "'0002'.*validation = 'yes'; use true or false"),
+        ({"id": "0001"}, "case '0001' stands twice"),
+    ],
+)
+def test_schema_faults_are_refused_on_writing_and_on_reading(tmp_path, datalist, change, message):
+    datalist["training"][1].update(change)
+    target = tmp_path / "datalist.json"
+    with pytest.raises(ValueError, match=message):
+        write_datalist(target, datalist)
+    assert not target.exists()
+    target.write_text(json.dumps(datalist))
+    with pytest.raises(ValueError, match=message):
+        load_cases(target)

@@ -1,0 +1,110 @@
+"""Label maps: values checked, files opened with one sentence for every fault, grids compared, voxels counted."""
+
+import os
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from abdoseg.files import CaseError
+from abdoseg.labels import CLASS_IDS, NAMES
+
+HIGHEST_ID = max(CLASS_IDS)
+# A corner of one volume may lie this many voxels (of the smallest spacing) from the other's: header rounding, no more.
+GRID_TOLERANCE_VOXELS = 0.1
+_UNREADABLE = (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError)
+
+
+def as_label_map(values: np.ndarray, name: str | os.PathLike = "label map") -> np.ndarray:
+    """Give ``values`` as uint8 after checking that every one is a known class.
+
+    Parameters
+    ----------
+    values : numbers of any real type; floating-point whole numbers are taken as they are.
+    name : what an error names, the file as a rule.
+
+    Raises
+    ------
+    CaseError
+        If a value is not a whole number from 0 (background) to 14 (tumor).
+    """
+    values = np.asarray(values)
+    if values.dtype.kind not in "biuf":
+        raise CaseError(f"{name}: a label map holds whole numbers, not values of type {values.dtype}.")
+    with np.errstate(invalid="ignore"):
+        labels = values.astype(np.uint8)
+    wrong = (labels > HIGHEST_ID) | (labels != values)
+    if wrong.any():
+        raise CaseError(
+            f"{name}: unknown label value {values[wrong].flat[0]:g}; "
+            f"label values are whole numbers from 0 (background) to {HIGHEST_ID} ({NAMES[HIGHEST_ID]})."
+        )
+    return labels
+
+
+def open_volume(path: str | os.PathLike) -> nib.Nifti1Image:
+    """Open a three-dimensional NIfTI file without reading its voxels.
+
+    Raises
+    ------
+    CaseError
+        If the file is missing, is no NIfTI file, or does not hold one volume (x, y, z).
+    """
+    if not Path(path).is_file():
+        raise CaseError(f"{path}: there is no such file.")
+    try:
+        image = nib.load(path)
+    except _UNREADABLE as error:
+        raise CaseError(f"{path}: not a readable NIfTI file ({error}).") from error
+    if not isinstance(image, nib.Nifti1Image):
+        raise CaseError(f"{path}: a {type(image).__name__} file; use NIfTI (.nii or .nii.gz).")
+    if len(image.shape) != 3 or 0 in image.shape:
+        raise CaseError(f"{path}: has shape {image.shape}; one volume with three dimensions (x, y, z) is needed.")
+    return image
+
+
+def read_label_map(path: str | os.PathLike) -> tuple[np.ndarray, nib.Nifti1Image]:
+    """Read a label map as uint8 (x, y, z) in its stored orientation, together with its image (grid and header).
+
+    Raises
+    ------
+    CaseError
+        If the file is missing, broken or cut short, not three-dimensional, or holds an unknown label value.
+    """
+    image = open_volume(path)
+    try:
+        values = np.asanyarray(image.dataobj)
+    except _UNREADABLE as error:
+        raise CaseError(f"{path}: the voxels cannot be read, the file is broken or cut short ({error}).") from error
+    return as_label_map(values, path), image
+
+
+def grid_difference(volume: nib.Nifti1Image, reference: nib.Nifti1Image) -> str | None:
+    """Say in a few words how the grid of a volume differs from that of a reference; None when they agree.
+
+    Grids agree when the shapes are equal and every corner lies within a tenth of the smallest voxel side.
+    """
+    if volume.shape[:3] != reference.shape[:3]:
+        return f"shape {volume.shape[:3]} instead of {reference.shape[:3]}"
+    steps = np.array(reference.shape[:3]) - 1
+    corners = np.array([[*(steps * corner), 1] for corner in np.ndindex(2, 2, 2)], dtype=float)
+    shifts = np.linalg.norm(((volume.affine - reference.affine) @ corners.T)[:3], axis=0)
+    spacing = np.linalg.norm(reference.affine[:3, :3], axis=0)
+    if not shifts.max() <= GRID_TOLERANCE_VOXELS * spacing.min():
+        return f"another affine (a corner lies {shifts.max():.3g} mm away)"
+    return None
+
+
+def count_voxels(labels: np.ndarray) -> np.ndarray:
+    """Count the voxels of each class: int64 array of length 15, index = class id, 0 = background.
+
+    Parameters
+    ----------
+    labels : (x, y, z) uint8 label map, every value in 0..14.
+    """
+    counts = np.zeros(HIGHEST_ID + 1, dtype=np.int64)
+    # Slice by slice, because bincount makes an eight times larger copy of what it is given.
+    for index in range(labels.shape[-1]):
+        counts += np.bincount(labels[..., index].ravel(order="K"), minlength=HIGHEST_ID + 1)
+    return counts

@@ -1,0 +1,161 @@
+"""The evaluate command on real NIfTI files, healthy and faulty."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from abdoseg.files import CaseError
+from tools.evaluate import evaluate, score_case
+
+LIVER, AORTA, TUMOR = 1, 5, 14
+AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
+
+
+def save(path, labels, affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(labels.astype(np.uint8), affine), path)
+    return path
+
+
+def scan(shift=0):
+    """A liver of 10 x 10 x 6 voxels, an aorta in z 0..7 and a tumor in the liver, moved by ``shift`` along x."""
+    labels = np.zeros((20, 16, 12))
+    labels[2 + shift : 12 + shift, 2:12, 3:9] = LIVER
+    labels[4 + shift : 6 + shift, 4:6, 4:6] = TUMOR
+    labels[14:18, 8:12, 0:8] = AORTA
+    return labels
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three cases; case 3 has no tumor, its prediction is perfect; case 2 is moved by one voxel."""
+    without_tumor = np.where(scan() == TUMOR, LIVER, scan())
+    for name, true, predicted in (
+        ("case_1", scan(), scan()),
+        ("0002", scan(), scan(1)),
+        ("case_3", without_tumor, without_tumor),
+    ):
+        save(tmp_path / "truth" / f"{name}.nii.gz", true)
+        save(tmp_path / "predicted" / f"{name}.nii.gz", predicted)
+    return tmp_path / "predicted", tmp_path / "truth"
+
+
+def test_folders(folders, tmp_path, capsys):
+    """Case 2: of the 2 x 2 x 2 tumor half is hit (DSC 0.5); its surface is at most 1 mm away, tolerance 2 mm."""
+    output = tmp_path / "scores" / "student.json"
+    result = evaluate(*folders, output=output)
+    assert json.loads(output.read_text()) == result
+    assert result["failed"] == {}
+    assert result["cases"]["0002"]["tumor"] == {"dsc": 0.5, "nsd": 1, "present": True}
+    assert result["cases"]["case_3"]["tumor"] == {"dsc": 1, "nsd": 1, "present": False}
+    summary = result["summary"]
+    assert summary["classes"]["tumor"] == {"dsc": 0.75, "nsd": 1, "n": 2}
+    assert summary["official"]["tumor_dsc"] == round(2.5 / 3, 4)
+    assert summary["classes"]["spleen"]["n"] == 0
+    table = capsys.readouterr().out
+    assert [line.split() for line in table.splitlines() if line.startswith("tumor")] == [
+        ["tumor", "0.7500", "1.0000", "2", "0.8333", "1.0000"]
+    ]
+
+
+def test_one_file_against_one_file_whatever_their_names(folders, tmp_path):
+    prediction = save(tmp_path / "out" / "ct_seg.nii.gz", scan(1))
+    result = evaluate(prediction, folders[1] / "case_1.nii.gz")
+    assert list(result["cases"]) == ["case_1"]
+    assert result["summary"]["tumor_dsc"] == 0.5
+
+
+def test_one_file_against_a_folder_takes_the_reference_of_the_same_case(folders):
+    result = evaluate(folders[0] / "0002.nii.gz", folders[1])
+    assert list(result["cases"]) == ["0002"]
+    assert result["summary"]["tumor_dsc"] == 0.5
+
+
+def test_a_datalist_names_the_references(folders, tmp_path):
+    testing = [
+        {"id": name, "image": f"images/{name}_0000.nii.gz", "label": f"truth/{name}.nii.gz", "kind": "test"}
+        for name in ("case_1", "0002")
+    ]
+    testing.append({"id": "case_3", "image": "images/case_3_0000.nii.gz", "kind": "test"})
+    (tmp_path / "datalist.json").write_text(json.dumps({"training": [], "testing": testing}))
+    result = evaluate(folders[0], tmp_path / "datalist.json")
+    assert list(result["cases"]) == ["case_1", "0002"]
+
+
+def test_some_cases_and_some_classes(folders):
+    result = evaluate(*folders, cases="case_1,0002", classes="liver,14")
+    assert {case: list(scores) for case, scores in result["cases"].items()} == {
+        "case_1": ["liver", "tumor"],
+        "0002": ["liver", "tumor"],
+    }
+    assert evaluate(*folders, cases="case_3", classes="1,14")["summary"]["classes"]["tumor"]["n"] == 0
+
+
+@pytest.mark.parametrize("axes", ["LPS", "SAR", "PIR"])
+def test_a_scan_stored_in_another_orientation_scores_the_same(folders, tmp_path, axes):
+    """The aorta's highest slice is missed, which costs nothing, unless z is taken for another axis or runs down."""
+    true, predicted = scan(), scan(1)
+    predicted[14:18, 8:12, 7] = 0
+    expected = score_case(save(tmp_path / "a.nii.gz", predicted), save(tmp_path / "b.nii.gz", true))
+    assert expected["aorta"]["dsc"] == 1
+    transform = nib.orientations.axcodes2ornt(axes)
+    twins = []
+    for name, labels in (("c.nii.gz", predicted), ("d.nii.gz", true)):
+        twin = nib.Nifti1Image(labels.astype(np.uint8), AFFINE).as_reoriented(transform_from_ras(transform))
+        assert "".join(nib.aff2axcodes(twin.affine)) == axes
+        nib.save(twin, tmp_path / name)
+        twins.append(tmp_path / name)
+    assert score_case(*twins) == expected
+
+
+def transform_from_ras(orientation):
+    return nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), orientation)
+
+
+def test_faulty_cases_are_named_and_the_others_scored(folders, tmp_path, capsys):
+    predicted, truth = folders
+    (predicted / "case_1.nii.gz").unlink()
+    for name in ("grid", "shape", "value", "broken", "float"):
+        save(truth / f"{name}.nii.gz", scan())
+    moved = AFFINE.copy()
+    moved[0, 3] = 5
+    save(predicted / "grid.nii.gz", scan(), moved)
+    save(predicted / "shape.nii.gz", scan()[:-1])
+    save(predicted / "value.nii.gz", np.where(scan() == TUMOR, 15, scan()))
+    (predicted / "broken.nii.gz").write_bytes((predicted / "0002.nii.gz").read_bytes()[:-40])
+    nib.save(nib.Nifti1Image((scan() * 0.9).astype(np.float32), AFFINE), predicted / "float.nii.gz")
+
+    result = evaluate(*folders, output=tmp_path / "scores.json")
+    assert list(result["cases"]) == ["0002", "case_3"]
+    assert set(result["failed"]) == {"case_1", "grid", "shape", "value", "broken", "float"}
+    assert "case_1.nii.gz: there is no such prediction" in result["failed"]["case_1"]
+    for name, words in (("grid", "affine"), ("shape", "(19, 16, 12) instead of (20, 16, 12)")):
+        assert words in result["failed"][name]
+        assert str(predicted / f"{name}.nii.gz") in result["failed"][name]
+        assert str(truth / f"{name}.nii.gz") in result["failed"][name]
+    assert "unknown label value 15" in result["failed"]["value"]
+    assert "broken.nii.gz" in result["failed"]["broken"]
+    assert "unknown label value 0.9" in result["failed"]["float"]
+    assert json.loads((tmp_path / "scores.json").read_text())["failed"] == result["failed"]
+    assert "failed: value:" in capsys.readouterr().out
+
+
+def test_what_cannot_start_is_refused_in_one_sentence(folders, tmp_path):
+    predicted, truth = folders
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    output = tmp_path / "scores.json"
+    for arguments, message in (
+        ((tmp_path / "nowhere", truth), "nowhere: there is no such file or folder"),
+        ((predicted, empty), "empty: this folder holds no label maps"),
+        ((predicted, truth, None, "0009"), "no reference of case 0009; it has 0002, case_1, case_3"),
+        ((predicted, truth, None, None, "livre"), "Unknown class 'livre'. Use an id from 1 to 14 or one of liver,"),
+    ):
+        with pytest.raises(CaseError, match=message):
+            evaluate(*arguments[:2], output, *arguments[3:])
+    save(truth / "0002.nii", scan())
+    with pytest.raises(CaseError, match=r"case 0002 has a second file 0002\.nii"):
+        evaluate(predicted, truth, output)
+    assert not output.exists()

@@ -1,0 +1,7 @@
+"""Inferers that do a whole case: raw volume in Hounsfield units in, uint8 label map on the same grid out."""
+
+from abdoseg.inferers.coarse_to_fine import CoarseToFineInferer
+from abdoseg.inferers.sliding_window import PlanInferer, mirrored_logits
+from abdoseg.inferers.whole_volume import WholeVolumeInferer
+
+__all__ = ["CoarseToFineInferer", "PlanInferer", "WholeVolumeInferer", "mirrored_logits"]

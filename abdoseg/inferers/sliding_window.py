@@ -1,0 +1,131 @@
+"""Inferer of the teacher: nnU-Net's Gaussian sliding window at the plan's spacing, with mirrored augmentation."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer, SlidingWindowInferer
+
+from abdoseg.inferers.case import clean_labels, device_of, label_batch
+from abdoseg.inferers.precision import autocast_for
+from abdoseg.transforms.components import ComponentRules
+from abdoseg.transforms.flip import FLIP_AXES, flip_image, flip_logits
+from abdoseg.transforms.resample import restore_labels
+from abdoseg.transforms.teacher import image_at_plan
+
+
+def mirrored_logits(image: torch.Tensor, network, axes: Sequence[str]) -> torch.Tensor:
+    """Average a network's logits over all combinations of mirrored axes, 2^n passes, as nnU-Net does.
+
+    Parameters
+    ----------
+    image : (B, 1, x, y, z) in RAS.
+    network : image -> logits (B, C, x, y, z), channel number = class id.
+    axes : names from `FLIP_AXES`. In a "left-right" pass the left and right channels are exchanged back, which fits
+        networks trained with `RandAnatomicalFlipd`; nnU-Net itself exchanges them neither in training nor here.
+
+    Returns
+    -------
+    (B, C, x, y, z) float32.
+    """
+    flips = [flip for count in range(len(axes) + 1) for flip in combinations(axes, count)]
+    total = None
+    for flip in flips:
+        mirrored = image
+        for axis in flip:
+            mirrored = flip_image(mirrored, axis)
+        logits = network(mirrored).float()
+        for axis in flip:
+            logits = flip_logits(logits, axis)
+        total = logits if total is None else total + logits
+    return total / len(flips)
+
+
+class PlanInferer(Inferer):
+    """Raw volume in, label map out, by a plan's network.
+
+    Normalize and resample to the plan's spacing, slide the patch, average the logits, labels on the scan's grid,
+    components. Volumes smaller than the patch are padded with the training set's mean.
+
+    Parameters
+    ----------
+    plan : dictionary with ``spacing`` (mm), ``patch_size`` (voxels), both (x, y, z), and ``normalization`` (HU).
+    overlap : of neighboring windows, 0.5 in nnU-Net.
+    mirror_axes : test-time augmentation: names from `abdoseg.transforms.FLIP_AXES`; all three double the time thrice.
+    components : rules for the label map; the default keeps the largest component of each organ; None: every voxel.
+    window_batch_size : windows at a time.
+    logits_device : where the logits of the whole volume gather, "cpu" for scans too long for the GPU; None: the
+        network's device.
+    amp : "auto", True or False, see `abdoseg.inferers.precision.autocast_for`.
+    progress : show a bar over the windows.
+
+    Raises
+    ------
+    ValueError
+        For an unknown axis.
+    """
+
+    def __init__(
+        self,
+        plan: Mapping,
+        overlap: float = 0.5,
+        mirror_axes: Sequence[str] = (),
+        components: ComponentRules | None = ComponentRules(),  # noqa: B008 (frozen)
+        window_batch_size: int = 1,
+        logits_device: str | None = None,
+        amp: bool | str = "auto",
+        progress: bool = False,
+    ) -> None:
+        super().__init__()
+        unknown = [axis for axis in mirror_axes if axis not in FLIP_AXES]
+        if unknown:
+            raise ValueError(f"Unknown mirror axis '{unknown[0]}'. Use one of {', '.join(map(repr, FLIP_AXES))}.")
+        self.plan = plan
+        self.mirror_axes = tuple(mirror_axes)
+        self.components = components
+        self.logits_device = logits_device
+        self.amp = amp
+        self.window = {
+            "roi_size": tuple(int(n) for n in plan["patch_size"]),
+            "sw_batch_size": window_batch_size,
+            "overlap": overlap,
+            "mode": "gaussian",
+            "sigma_scale": 0.125,
+            "padding_mode": "constant",
+            "cval": 0.0,
+            "progress": progress,
+        }
+
+    def __call__(self, inputs: MetaTensor, network: torch.nn.Module, *args, **kwargs) -> MetaTensor:
+        """Label a batch.
+
+        Parameters
+        ----------
+        inputs : (B, 1, x, y, z) MetaTensor in RAS, HU.
+        network : patches (b, 1, *patch_size) -> logits (b, C, *patch_size), channel number = class id; in eval mode.
+
+        Returns
+        -------
+        (B, 1, x, y, z) uint8 MetaTensor on the grid of ``inputs``.
+        """
+
+        def label_case(volume: torch.Tensor, spacing, _name: str) -> torch.Tensor:
+            logits = self.logits(volume, spacing, network)
+            labels = restore_labels(logits, volume.shape[1:], align_corners=False)
+            return clean_labels(labels, spacing, self.components)
+
+        return label_batch(inputs, label_case)
+
+    def logits(self, volume: torch.Tensor, spacing, network: torch.nn.Module) -> torch.Tensor:
+        """Give the (C, x, y, z) float32 logits of a (1, x, y, z) volume, HU, on the plan's grid."""
+        device = device_of(network, volume.device)
+        gathered_on = device if self.logits_device is None else torch.device(self.logits_device)
+        image = image_at_plan(volume, spacing, self.plan).to(gathered_on)
+
+        def predictor(windows: torch.Tensor) -> torch.Tensor:
+            with autocast_for(device, self.amp):
+                return mirrored_logits(windows, network, self.mirror_axes)
+
+        slide = SlidingWindowInferer(**self.window, sw_device=device, device=gathered_on)
+        return slide(image[None], predictor)[0]

@@ -1,0 +1,72 @@
+"""Connected components of a label map: keep the largest of each organ and every tumor, by volume in mm^3."""
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+
+from abdoseg.labels import TUMOR_ID
+from abdoseg.transforms.roi import foreground_box
+
+
+@dataclass(frozen=True)
+class ComponentRules:
+    """Which 26-connected components of a label map survive.
+
+    An organ keeps its largest component, the tumor class keeps all. Components under the minimum are deleted, also
+    when they are the only one. Defaults differ from paper A on purpose (papers-spec.md 7.2, items 1 and 2): its 2000
+    mm^3 delete normal adrenal glands and small gallbladders, and its largest-only rule deletes every further tumor.
+    `PAPER_COARSE` and `PAPER_FINE` are the paper's rules.
+
+    Parameters
+    ----------
+    organ_min_mm3 : smallest volume of an organ, mm^3.
+    tumor_min_mm3 : smallest volume of a tumor focus, mm^3; 65 mm^3 is a sphere of 5 mm.
+    tumor_largest_only : keep one tumor focus only, as the paper does.
+    """
+
+    organ_min_mm3: float = 0.0
+    tumor_min_mm3: float = 65.0
+    tumor_largest_only: bool = False
+
+
+PAPER_COARSE = ComponentRules(organ_min_mm3=1000.0, tumor_min_mm3=1000.0, tumor_largest_only=True)
+PAPER_FINE = ComponentRules(organ_min_mm3=2000.0, tumor_min_mm3=2000.0, tumor_largest_only=True)
+
+
+def keep_components(labels: np.ndarray, spacing, rules: ComponentRules) -> np.ndarray:
+    """Delete the components that ``rules`` do not keep; they become background.
+
+    One multi-label pass of cc3d and a look-up table; MONAI's ``KeepLargestConnectedComponent`` labels class by class
+    and took 10 times as long on 129x512x512, and it knows no volumes.
+
+    Parameters
+    ----------
+    labels : (x, y, z) uint8.
+    spacing : (3,) mm of the grid that ``labels`` lies on, so that volumes are true.
+    rules : what to keep. Of equally large components the first in memory order stays.
+
+    Returns
+    -------
+    New (x, y, z) uint8 array.
+    """
+    kept = np.zeros_like(labels)
+    box = foreground_box(labels)
+    if box is None:
+        return kept
+    inside = np.ascontiguousarray(labels[box])
+    components, count = cc3d.connected_components(inside, connectivity=26, return_N=True)
+    flat = components.ravel()
+    voxels = np.bincount(flat, minlength=count + 1)
+    class_of = np.zeros(count + 1, dtype=labels.dtype)
+    class_of[flat] = inside.ravel()
+    volumes = voxels * float(np.prod(spacing))
+    minimum = np.where(class_of == TUMOR_ID, rules.tumor_min_mm3, rules.organ_min_mm3)
+    survives = volumes >= minimum
+    for value in np.unique(class_of):
+        if value == TUMOR_ID and not rules.tumor_largest_only:
+            continue
+        members = np.flatnonzero(class_of == value)
+        survives[np.delete(members, voxels[members].argmax())] = False
+    kept[box] = np.where(survives, class_of, 0).astype(labels.dtype)[components]
+    return kept

@@ -1,0 +1,113 @@
+"""Checkpoints: read safely, loaded whole or not at all."""
+
+import os
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from abdoseg.networks.architecture import ARCHITECTURE_FILE, CARRIED, read_architecture
+from abdoseg.networks.coarse_to_fine import CoarseToFineNetwork
+from abdoseg.networks.strict import REMEDY, state_faults
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """Give the network inside DistributedDataParallel, or the network itself."""
+    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
+
+
+def read_state(path: str | os.PathLike, key: str | None = None) -> dict[str, Tensor]:
+    """Read the weights of one network from a checkpoint file onto the CPU.
+
+    Parameters
+    ----------
+    path : a plain state dict, or a dict that holds one under ``key``; tensors and plain values only.
+    key : where the state dict is; None takes "model" if there is one, else the whole file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not a checkpoint, or holds no weights under ``key``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint; train the stage that writes it, or name another.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a checkpoint of tensors and plain values; save a state dict.") from error
+    if key is None and isinstance(content, dict) and isinstance(content.get("model"), dict):
+        key = "model"
+    state = content if key is None or not isinstance(content, dict) else content.get(key)
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        where = "" if key is None else f" under the key {key!r}"
+        raise ValueError(f"{path} holds no state dict{where}; save network.state_dict(), or {{'model': state_dict}}.")
+    return state
+
+
+def load_checkpoint(path: str | os.PathLike, network: nn.Module, key: str | None = None) -> nn.Module:
+    """Load a checkpoint into a network (seen through DistributedDataParallel), whole or not at all.
+
+    Parameters
+    ----------
+    path, key : see ``read_state``.
+    network : the module to fill.
+
+    Returns
+    -------
+    nn.Module : ``network``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See ``read_state``.
+    RuntimeError
+        If a name is missing or unexpected, or a shape differs; names the file, and nothing is loaded.
+    """
+    state = read_state(path, key)
+    module = unwrap(network)
+    faults = state_faults(module.state_dict(), state)
+    if faults:
+        raise RuntimeError(f"{path} does not fit the network: {faults}; {REMEDY}.")
+    module.load_state_dict(state)
+    return network
+
+
+def load_coarse(container: nn.Module, path: str | os.PathLike) -> nn.Module:
+    """Fill the coarse part of a coarse-to-fine network from a checkpoint of the coarse stage.
+
+    Parameters
+    ----------
+    container : a ``CoarseToFineNetwork`` with a coarse part (seen through DistributedDataParallel).
+    path : checkpoint of the coarse network alone. If an architecture.json stands beside it, it must be that of the
+        container's coarse part, grid included ("inference" is not compared).
+
+    Returns
+    -------
+    nn.Module : ``container``.
+
+    Raises
+    ------
+    ValueError
+        If the container has no coarse part, or its architecture differs from the one beside the checkpoint.
+    FileNotFoundError, RuntimeError
+        See ``load_checkpoint``.
+    """
+    module = unwrap(container)
+    if not isinstance(module, CoarseToFineNetwork) or module.coarse is None:
+        raise ValueError(f"{path} cannot be loaded: the network has no coarse part; give its architecture one.")
+    beside = Path(path).parent / ARCHITECTURE_FILE
+    expected = getattr(module.coarse, "architecture", None)
+    if expected is not None and beside.exists():
+        found = read_architecture(beside, expected)
+        for name in sorted({*expected, *found} - {CARRIED}):
+            if found.get(name) != expected.get(name):
+                raise ValueError(
+                    f"{beside} has {name} {found.get(name)!r} but the container's coarse part has "
+                    f"{expected.get(name)!r}; build the coarse part from that file."
+                )
+    load_checkpoint(path, module.coarse)
+    return container

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from abdoseg.files import write_json
+from abdoseg.files import CaseError, write_json
 from abdoseg.labels import CLASS_IDS
 
 KINDS = {"training": ("strong", "weak", "unlabeled"), "unlabeled": ("unlabeled",), "testing": ("test",)}
@@ -25,7 +25,7 @@ def case_id(path_or_name: str | os.PathLike) -> str:
 
 
 def check_datalist(datalist: dict, source: str | os.PathLike = "datalist") -> None:
-    """Raise a ValueError of one sentence at the first fault of a datalist.
+    """Raise a CaseError of one sentence at the first fault of a datalist.
 
     Parameters
     ----------
@@ -35,20 +35,18 @@ def check_datalist(datalist: dict, source: str | os.PathLike = "datalist") -> No
     source : what the sentence names, the path of the file as a rule.
     """
     if not isinstance(datalist, dict):
-        raise ValueError(
-            f"{source}: a datalist is a JSON object with sections such as 'training', not a list or value."
-        )
+        raise CaseError(f"{source}: a datalist is a JSON object with sections such as 'training', not a list or value.")
     for section, kinds in KINDS.items():
         entries = datalist.get(section, [])
         if not isinstance(entries, list):
-            raise ValueError(f"{source}: the section '{section}' must be a list of cases.")
+            raise CaseError(f"{source}: the section '{section}' must be a list of cases.")
         seen = set()
         for index, entry in enumerate(entries):
             fault = _entry_fault(entry, section, kinds)
             if fault:
-                raise ValueError(f"{source}: entry {index} of section '{section}' {fault}")
+                raise CaseError(f"{source}: entry {index} of section '{section}' {fault}")
             if entry["id"] in seen:
-                raise ValueError(f"{source}: case '{entry['id']}' stands twice in section '{section}'; ids are unique.")
+                raise CaseError(f"{source}: case '{entry['id']}' stands twice in section '{section}'; ids are unique.")
             seen.add(entry["id"])
 
 
@@ -83,18 +81,16 @@ def read_datalist(path: str | os.PathLike) -> dict:
 
     Raises
     ------
-    ValueError
+    CaseError
         If the file is missing, is not JSON or breaks the rules of :func:`check_datalist`.
     """
     path = Path(path).absolute()
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such datalist; write one with `python -m tools audit`.")
+        raise CaseError(f"{path}: there is no such datalist; write one with `python -m tools audit`.")
     try:
         datalist = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(
-            f"{path}: not a JSON file ({error}); write a datalist with `python -m tools audit`."
-        ) from error
+        raise CaseError(f"{path}: not a JSON file ({error}); write a datalist with `python -m tools audit`.") from error
     check_datalist(datalist, path)
     for section in KINDS:
         for entry in datalist.get(section, []):
@@ -128,7 +124,7 @@ def load_cases(
 
     Raises
     ------
-    ValueError
+    CaseError
         If the file is missing or faulty, a section is not in it, or a kind is unknown.
     """
     datalist = read_datalist(path)
@@ -137,12 +133,12 @@ def load_cases(
     known = ("strong", "weak", "unlabeled", "test")
     for name in kinds or ():
         if name not in known:
-            raise ValueError(f"Unknown kind of case {name!r}. Use {_either(known)}.")
+            raise CaseError(f"Unknown kind of case {name!r}. Use {_either(known)}.")
     cases = []
     for name in sections:
         if name not in datalist or name not in KINDS:
             present = [key for key in KINDS if key in datalist]
-            raise ValueError(f"{path}: no section {name!r}; this datalist has {', '.join(present) or 'none'}.")
+            raise CaseError(f"{path}: no section {name!r}; this datalist has {', '.join(present) or 'none'}.")
         cases += datalist[name]
     flags = {"validation": validation, "teacher_validation": teacher_validation}
     wanted = {flag: value for flag, value in flags.items() if value is not None}

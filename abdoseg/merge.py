@@ -37,9 +37,8 @@ def merge_labels(
     Raises
     ------
     CaseError
-        If the shapes differ or a value is not a whole number in 0..14.
-    ValueError
-        If the policy is unknown or ``min_present_voxels`` is below 1.
+        If the shapes differ, a value is not a whole number in 0..14, the policy is unknown or ``min_present_voxels``
+        is below 1.
     """
     check_merge_settings(policy, min_present_voxels)
     weak, pseudo = _checked(weak, pseudo)
@@ -74,11 +73,11 @@ POLICIES = {"fill_background": _fill_background, "overwrite_pseudo": _overwrite_
 
 
 def check_merge_settings(policy: str, min_present_voxels: int = 1) -> None:
-    """Raise a ValueError that names the allowed values if a setting of :func:`merge_labels` is not one of them."""
+    """Raise a CaseError that names the allowed values if a setting of :func:`merge_labels` is not one of them."""
     if policy not in POLICIES:
-        raise ValueError(f"Unknown merge policy {policy!r}. Use {' or '.join(repr(name) for name in POLICIES)}.")
+        raise CaseError(f"Unknown merge policy {policy!r}. Use {' or '.join(repr(name) for name in POLICIES)}.")
     if min_present_voxels < 1:
-        raise ValueError(f"min_present_voxels is {min_present_voxels}; use 1 (the papers' rule) or more.")
+        raise CaseError(f"min_present_voxels is {min_present_voxels}; use 1 (the papers' rule) or more.")
 
 
 def _checked(weak: np.ndarray, pseudo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

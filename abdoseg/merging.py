@@ -46,7 +46,7 @@ class MergeCases:
 
     Raises
     ------
-    ValueError
+    CaseError
         If a setting is unknown.
     """
 
@@ -63,7 +63,7 @@ class MergeCases:
     ) -> None:
         check_merge_settings(policy, min_present_voxels)
         if num_threads < 1:
-            raise ValueError(f"num_threads is {num_threads}; use 1 or more.")
+            raise CaseError(f"num_threads is {num_threads}; use 1 or more.")
         self.datalist = Path(datalist).absolute()
         self.pseudo_dir = Path(pseudo_dir).absolute()
         self.output_dir = Path(output_dir).absolute()
@@ -78,11 +78,11 @@ class MergeCases:
         Returns
         -------
         dict
-            ``{"datalist": path, "merged": n, "up_to_date": n, "excluded": [{"id", "label", "reason"}, ...]}``.
+            ``{"datalist": path, "merged": n, "up_to_date": n, "failed": {id: reason}}``.
 
         Raises
         ------
-        ValueError
+        CaseError
             If the datalist or the folder of pseudo labels is missing, or not one case could be merged.
         """
         datalist = read_datalist(self.datalist)
@@ -90,11 +90,11 @@ class MergeCases:
         if self.include_unlabeled:
             cases += datalist.pop("unlabeled", [])
         if not self.pseudo_dir.is_dir() and any(case["kind"] != "strong" for case in cases):
-            raise ValueError(
+            raise CaseError(
                 f"{self.pseudo_dir}: there is no such folder; it should hold the teacher's labels ID.nii.gz."
             )
         if (self.output_dir / "datalist.json") == self.datalist:
-            raise ValueError(f"{self.datalist}: the output folder must not be the folder of the input datalist.")
+            raise CaseError(f"{self.datalist}: the output folder must not be the folder of the input datalist.")
 
         totals = {str(c): {"name": NAMES[c], **dict.fromkeys(COUNTS, 0)} for c in CLASS_IDS}
         training, excluded, up_to_date = [], [], 0
@@ -111,7 +111,7 @@ class MergeCases:
             training.append({**case, "label": f"labels/{case['id']}.nii.gz", "merged": True})
         if not training:
             reason = excluded[0]["reason"] if excluded else "it has no training case."
-            raise ValueError(f"{self.datalist}: not one case could be merged; the first reason: {reason}")
+            raise CaseError(f"{self.datalist}: not one case could be merged; the first reason: {reason}")
 
         datalist["training"] = training
         datalist["excluded"] = datalist.get("excluded", []) + excluded
@@ -123,7 +123,7 @@ class MergeCases:
             "datalist": str(self.output_dir / "datalist.json"),
             "merged": len(training) - up_to_date,
             "up_to_date": up_to_date,
-            "excluded": excluded,
+            "failed": {case["id"]: case["reason"] for case in excluded},
         }
 
     def _results(self, cases: list[dict]) -> Iterator[tuple[dict, dict | CaseError, bool]]:

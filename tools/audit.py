@@ -44,16 +44,24 @@ def audit(
 
     Parameters
     ----------
-    data_dir : the data set, a folder in the FLARE23 layout.
-    output_dir : where datalist.json and audit.json are written; made if missing.
-    strong_rule : count calls a case strong if exactly 13 classes are drawn (paper A). anatomy calls it strong if all
-        organs are drawn but those that people live without (gallbladder, spleen, one kidney, one adrenal gland); the
-        missing ones then count as annotated and absent.
-    seed : both splits are drawn with it; the same seed and cases give the same splits.
-    teacher_validation_fraction : share of the strong cases held out from the teacher (paper A: 0.2).
-    validation_fraction : share of all training cases held out from the students ...
-    validation_cases : ... and the most that are held out (paper A: 100 of 2200).
-    num_threads : cases read at once.
+    data_dir : str
+        The data set, a folder in the FLARE23 layout.
+    output_dir : str
+        Where datalist.json and audit.json are written; made if missing.
+    strong_rule : str
+        count calls a case strong if exactly 13 classes are drawn (paper A). anatomy calls it strong if all organs are
+        drawn but those that people live without (gallbladder, spleen, one kidney, one adrenal gland); the missing
+        ones then count as annotated and absent.
+    seed : int
+        Both splits are drawn with it; the same seed and cases give the same splits.
+    teacher_validation_fraction : float
+        Share of the strong cases held out from the teacher (paper A: 0.2).
+    validation_fraction : float
+        Share of all training cases held out from the students, as long as it is not more than validation_cases.
+    validation_cases : int
+        The most cases that are held out from the students (paper A: 100 of 2200).
+    num_threads : int
+        Cases read at once.
 
     Returns
     -------

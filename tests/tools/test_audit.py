@@ -13,7 +13,7 @@ from abdoseg.datalist import load_cases
 from abdoseg.files import CaseError
 from tools.audit import annotated_by_anatomy, annotated_by_count, audit
 
-SHAPE = (6, 5, 4)
+SHAPE = (12, 10, 8)
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2.0, 0, 20], [0, 0, 5.0, 30], [0, 0, 0, 1]])
 ORGANS = list(range(1, 14))
 
@@ -88,7 +88,7 @@ def test_statistics_are_the_counts_of_the_labels(flare, tmp_path, capsys):
     assert content["class_cases"]["tumor"] == 2
     case = content["cases"]["0009"]
     assert case["voxels"] == {"1": 1, "2": 2, "3": 3, "4": 4, "13": 5, "14": 6}
-    assert (case["spacing"], case["shape"], case["orientation"]) == ([2, 2, 5], [6, 5, 4], "LAS")
+    assert (case["spacing"], case["shape"], case["orientation"]) == ([2, 2, 5], [12, 10, 8], "LAS")
     assert "classes" not in content["cases"]["0011"]
     assert "5 strong, 5 weak, 1 unlabeled, 2 test" in capsys.readouterr().out
 
@@ -141,6 +141,9 @@ def test_strong_rules(missing, extra, by_count, by_anatomy):
 
 
 def truncate(path: Path) -> None:
+    """Cut the end off a volume of random label values, which do not shrink to a header and nothing else."""
+    values = np.random.default_rng(0).integers(1, 15, SHAPE).astype(np.uint8)
+    nib.save(nib.Nifti1Image(values, AFFINE), path)
     path.write_bytes(path.read_bytes()[:-20])
 
 
@@ -156,10 +159,11 @@ SHIFTED = AFFINE + np.array([[0, 0, 0, 0], [0, 0, 0, 1.0], [0, 0, 0, 0], [0, 0, 
 FAULTS = {
     "label cut short": ("label", truncate, "0006.nii.gz: the voxels cannot be read"),
     "image cut short": ("image", truncate, "0006_0000.nii.gz: the voxels cannot be read"),
-    "voxels missing": ("image", shorten_inside_gzip, "0006_0000.nii.gz: the file is cut short, it holds 582 of 592"),
+    "voxels missing": ("image", shorten_inside_gzip, "0006_0000.nii.gz: the file is cut short, it holds 2262 of 2272"),
     "no volume": ("image", lambda path: path.write_bytes(b"text"), "0006_0000.nii.gz: not a readable NIfTI file"),
+    "cut in the header": ("label", lambda path: path.write_bytes(path.read_bytes()[:40]), "0006.nii.gz: not a readable"),
     "empty file": ("label", lambda path: path.write_bytes(b""), "0006.nii.gz: not a readable NIfTI file"),
-    "shape": ("label", replace_label(shape=(6, 5, 3)), "0006.nii.gz: has shape (6, 5, 3) instead of (6, 5, 4)"),
+    "shape": ("label", replace_label(shape=(12, 10, 7)), "0006.nii.gz: has shape (12, 10, 7) instead of (12, 10, 8)"),
     "affine": ("label", replace_label(affine=SHIFTED), "0006.nii.gz: has another affine (a corner lies 1 mm away)"),
     "value": ("label", replace_label(classes=[15]), "0006.nii.gz: unknown label value 15"),
     "fraction": ("label", replace_label(classes=[1.5], dtype=np.float32), "0006.nii.gz: unknown label value 1.5"),

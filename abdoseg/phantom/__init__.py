@@ -1,0 +1,17 @@
+"""A procedural abdomen: random anatomy -> label map and tissue map -> CT in Hounsfield units, without external data."""
+
+from abdoseg.phantom.case import PhantomCase, PhantomError, PhantomSettings, make_case
+from abdoseg.phantom.kinds import KINDS, Kind, allocate, partial_label
+from abdoseg.phantom.structures import TISSUES
+
+__all__ = [
+    "KINDS",
+    "TISSUES",
+    "Kind",
+    "PhantomCase",
+    "PhantomError",
+    "PhantomSettings",
+    "allocate",
+    "make_case",
+    "partial_label",
+]

@@ -78,3 +78,9 @@ def resized_spacing(spacing, shape, size, align_corners: bool = True) -> np.ndar
         return spacing * edges
     centers = (shape - 1) / np.maximum(size - 1, 1)
     return spacing * np.where((shape > 1) & (size > 1), centers, edges)
+
+
+def empty_image(image: MetaTensor, affine: np.ndarray | None = None) -> nib.Nifti1Image:
+    """Give a NIfTI image with the grid of a (1, x, y, z) MetaTensor and no memory of its own: a broadcast zero."""
+    affine = affine_of(image) if affine is None else affine
+    return nib.Nifti1Image(np.broadcast_to(np.uint8(0), image.shape[1:]), affine)

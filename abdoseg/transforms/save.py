@@ -14,6 +14,7 @@ from monai.transforms import SaveImaged
 
 from abdoseg.datalist import case_id
 from abdoseg.files import CaseError, write_label_map
+from abdoseg.transforms.geometry import empty_image
 
 logger = logging.getLogger(__name__)
 
@@ -82,5 +83,4 @@ def grid_of(label: MetaTensor) -> nib.Nifti1Image:
             )
         if np.allclose(image.affine, affine, atol=1e-5):
             return image
-    # A broadcast zero: the shape of the scan without its memory.
-    return nib.Nifti1Image(np.broadcast_to(np.uint8(0), label.shape[1:]), affine)
+    return empty_image(label, affine)

@@ -3,14 +3,13 @@
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImaged, Transform
 
 from abdoseg.files import CaseError
-from abdoseg.labels import CLASS_IDS
-from abdoseg.transforms.geometry import affine_of, file_name_of
+from abdoseg.label_maps import as_label_map, grid_difference
+from abdoseg.transforms.geometry import empty_image, file_name_of
 
 
 class LoadScand(LoadImaged):
@@ -38,8 +37,8 @@ class LoadScand(LoadImaged):
 class CheckScand(Transform):
     """Refuse what no network can use, right after loading: a `CaseError` names the file, the fault and the remedy.
 
-    The image must be 3-D with one channel and finite. A label, where there is one, must lie on the image's grid (shape
-    and affine, to a hundredth of a voxel) and hold whole class ids from 0 to 14.
+    The image must be 3-D with one channel and finite. A label, where there is one, must lie on the image's grid and
+    hold whole class ids from 0 to 14, as `abdoseg.label_maps` defines both.
 
     Parameters
     ----------
@@ -72,23 +71,12 @@ def check_image(image: MetaTensor) -> None:
 def check_label(label: MetaTensor, image: MetaTensor) -> None:
     """Raise a CaseError unless ``label`` lies on the grid of ``image`` and holds class ids only."""
     name = file_name_of(label)
-    if label.shape != image.shape:
-        raise CaseError(
-            f"{name}: has the shape {_stored_shape(label)}, its image {file_name_of(image)} {_stored_shape(image)}; "
-            "a label map must lie on the grid of its image."
-        )
-    own, other = affine_of(label), affine_of(image)
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape[1:]])).reshape(3, -1)
-    shift = np.linalg.norm((own - other)[:3, :3] @ corners + (own - other)[:3, 3:], axis=0).max()
-    if shift > 0.01 * np.linalg.norm(other[:3, :3], axis=0).min():
-        raise CaseError(
-            f"{name}: its affine puts a corner {shift:.2f} mm away from that of its image {file_name_of(image)}; "
-            "a label map must lie on the grid of its image."
-        )
-    values = set(torch.unique(label.as_tensor()).tolist())
-    unknown = sorted(values - {0, *CLASS_IDS})
-    if unknown:
-        raise CaseError(f"{name}: holds the unknown value {unknown[0]:g}; a label map holds whole numbers 0 to 14.")
+    if label.ndim != 4 or label.shape[0] != 1:
+        raise CaseError(f"{name}: has the shape {_stored_shape(label)}; a label map must be one 3-D volume (x, y, z).")
+    difference = grid_difference(empty_image(label), empty_image(image))
+    if difference:
+        raise CaseError(f"{name}: {difference}; a label map must lie on the grid of its image {file_name_of(image)}.")
+    as_label_map(label.as_tensor().cpu().numpy(), name)
 
 
 def _stored_shape(image: torch.Tensor) -> tuple[int, ...]:

@@ -1,0 +1,105 @@
+"""The plan inferer: exact on known scans, and mirrored augmentation that knows left from right."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from abdoseg.inferers import PlanInferer, mirrored_logits
+from abdoseg.transforms import FLIP_AXES, flip_image, flip_labels, flip_logits
+from tests.inferers.stand_ins import Thresholds, blocks, ras_scan
+
+PLAN = {
+    "spacing": [2.0, 2.0, 2.0],
+    "patch_size": [16, 16, 16],
+    "normalization": {"lower": -300.0, "upper": 300.0, "mean": 0.0, "std": 100.0},
+}
+KIDNEY = ((slice(4, 14), slice(6, 16), slice(5, 15)), 300.0)
+# Above 150 HU.
+RIGHT_KIDNEY = [(2, 1.5)]
+
+
+class Lopsided(nn.Module):
+    """A random network of 14 classes with context, so that it is not equivariant to mirroring by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.body = nn.Sequential(nn.Conv3d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv3d(6, 14, 3, padding=1))
+
+    def forward(self, image):
+        return self.body(image)
+
+
+@pytest.mark.parametrize("shape", [(24, 30, 20), (9, 30, 5)], ids=["several windows", "smaller than the patch"])
+def test_at_the_plans_spacing_every_voxel_is_right(shape):
+    volume = blocks(shape, [KIDNEY])
+    labels = PlanInferer(PLAN, amp=False)(ras_scan(volume, (2, 2, 2)), Thresholds(RIGHT_KIDNEY))[0, 0].numpy()
+    assert np.array_equal(labels, 2 * (volume > 0))
+
+
+def test_other_spacings_blur_the_borders_only():
+    volume = blocks((32, 40, 10), [((slice(8, 24), slice(12, 32), slice(3, 7)), 300.0)])
+    labels = PlanInferer(PLAN, amp=False)(ras_scan(volume, (1, 1, 4)), Thresholds(RIGHT_KIDNEY))[0, 0].numpy()
+    wanted = volume > 0
+    found = labels == 2
+    assert 2 * (wanted & found).sum() / (wanted.sum() + found.sum()) > 0.85
+    assert found[10:22, 14:30, 4:6].all()
+    assert not (found & ~np.pad(wanted, 2, mode="edge")[2:-2, 2:-2, 2:-2]).any() or found.sum() < 1.4 * wanted.sum()
+
+
+def test_grid_is_the_plans():
+    volume = torch.zeros(1, 32, 40, 10)
+    logits = PlanInferer(PLAN, amp=False).logits(volume, (1, 1, 4), Lopsided())
+    assert logits.shape == (14, 16, 20, 20)
+    assert logits.dtype == torch.float32
+
+
+def test_without_mirroring_the_network_is_called_once():
+    image = torch.randn(1, 1, 5, 5, 5, generator=torch.Generator().manual_seed(0))
+    network = Lopsided()
+    torch.testing.assert_close(mirrored_logits(image, network, ()), network(image))
+
+
+def test_one_mirrored_axis_is_the_mean_of_two_passes():
+    image = torch.randn(1, 1, 5, 6, 7, generator=torch.Generator().manual_seed(0))
+    network = Lopsided()
+    second = network(image.flip(2)).flip(2)
+    order = [0, 1, 13, 3, 4, 5, 6, 8, 7, 9, 10, 11, 12, 2]
+    expected = (network(image) + second[:, order]) / 2
+    torch.testing.assert_close(mirrored_logits(image, network, ("left-right",)), expected)
+
+
+@pytest.mark.parametrize("axis", FLIP_AXES)
+def test_mirrored_augmentation_is_equivariant(axis):
+    image = torch.randn(1, 1, 6, 5, 4, generator=torch.Generator().manual_seed(0))
+    network = Lopsided()
+    straight = mirrored_logits(image, network, tuple(FLIP_AXES))
+    mirrored = mirrored_logits(flip_image(image, axis), network, tuple(FLIP_AXES))
+    torch.testing.assert_close(mirrored, flip_logits(straight, axis))
+    assert not torch.allclose(network(flip_image(image, axis)), flip_logits(network(image), axis), atol=1e-3)
+
+
+def test_mirrored_body_gives_mirrored_labels_with_sides_swapped():
+    generator = np.random.default_rng(0)
+    # 24 voxels are covered by windows at 0 and 8, the same from both ends.
+    volume = generator.normal(0, 150, (24, 24, 16)).astype(np.float32)
+    infer = PlanInferer(PLAN, mirror_axes=("left-right",), components=None, amp=False)
+    network = Lopsided()
+    straight = infer(ras_scan(volume, (2, 2, 2)), network)
+    mirrored = infer(ras_scan(volume[::-1].copy(), (2, 2, 2)), network)
+    differs = mirrored.as_tensor() != flip_labels(straight.as_tensor(), "left-right")
+    assert differs.float().mean() < 1e-3
+    assert {2, 13} <= set(straight.unique().tolist())
+
+
+def test_largest_component_is_kept_unless_switched_off():
+    volume = blocks((24, 30, 20), [KIDNEY, ((slice(18, 20), slice(22, 24), slice(2, 4)), 300.0)])
+    scan = ras_scan(volume, (2, 2, 2))
+    assert (PlanInferer(PLAN, amp=False)(scan, Thresholds(RIGHT_KIDNEY)) == 2).sum() == 1000
+    assert (PlanInferer(PLAN, components=None, amp=False)(scan, Thresholds(RIGHT_KIDNEY)) == 2).sum() == 1008
+
+
+def test_unknown_axis_is_refused():
+    with pytest.raises(ValueError, match=r"'x'.*'left-right'"):
+        PlanInferer(PLAN, mirror_axes=("x",))

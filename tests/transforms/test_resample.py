@@ -1,0 +1,110 @@
+"""Resizing agrees with PyTorch and SciPy; labels restored slab by slab agree with the full interpolation."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from scipy.ndimage import zoom
+
+from abdoseg.transforms import resample
+from abdoseg.transforms.resample import linear_taps, resize_labels, resize_volume, restore_labels
+
+
+def test_resize_volume_by_hand():
+    line = torch.tensor([0.0, 10.0, 20.0]).reshape(1, 3, 1, 1)
+    # Aligned corners: positions 0, 0.5, 1, 1.5, 2. Aligned edges, 3 -> 6: positions -0.25 (clamped), 0.25, 0.75, ...
+    assert resize_volume(line, (5, 1, 1)).flatten().tolist() == [0, 5, 10, 15, 20]
+    halves = resize_volume(line, (6, 1, 1), align_corners=False).flatten()
+    torch.testing.assert_close(halves, torch.tensor([0, 2.5, 7.5, 12.5, 17.5, 20]))
+
+
+def test_resize_volume_takes_batches_and_integers():
+    volume = torch.arange(24, dtype=torch.int16).reshape(1, 2, 3, 4)
+    resized = resize_volume(volume, (3, 3, 3))
+    assert resized.dtype == torch.float32
+    torch.testing.assert_close(resize_volume(volume[None], (3, 3, 3))[0], resized)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize(("source", "target"), [(5, 9), (9, 5), (1, 4), (4, 1), (7, 7)])
+def test_linear_taps_are_the_rule_of_interpolate(source, target, align_corners):
+    line = torch.rand(source, generator=torch.Generator().manual_seed(0))
+    lower, upper, weight = linear_taps(source, target, align_corners)
+    expected = F.interpolate(line[None, None], size=target, mode="linear", align_corners=align_corners)[0, 0]
+    torch.testing.assert_close(torch.lerp(line[lower], line[upper], weight), expected)
+
+
+def per_class_zoom(labels: np.ndarray, size) -> np.ndarray:
+    """Paper A's rule, class after class over full-size masks."""
+    result = np.zeros(size, dtype=np.uint8)
+    factors = [m / n for m, n in zip(size, labels.shape, strict=True)]
+    for value in range(1, 15):
+        mask = zoom((labels == value).astype(np.float64), factors, order=1)
+        result[mask > 0.5] = value
+    return result
+
+
+@pytest.mark.parametrize("size", [(7, 6, 5), (19, 23, 14), (11, 13, 3)])
+def test_resize_labels_is_the_linear_zoom_of_each_mask(size):
+    generator = np.random.default_rng(3)
+    blocks = generator.integers(0, 15, (4, 5, 3)).astype(np.uint8)
+    labels = np.kron(blocks, np.ones((3, 3, 3), dtype=np.uint8))[:11, :13, :9]
+    resized = resize_labels(torch.from_numpy(labels)[None], size)[0].numpy()
+    expected = per_class_zoom(labels, size)
+    # SciPy weighs in float64, we in float32: masks of exactly 0.5 may fall on either side.
+    differs = resized != expected
+    assert differs.mean() < 0.01
+    assert expected.any()
+    nudged = [zoom((labels == value).astype(float), np.array(size) / labels.shape, order=1) for value in range(1, 15)]
+    assert np.isclose(np.stack(nudged).max(0)[differs], 0.5, atol=1e-5).all()
+
+
+def test_resize_labels_never_invents_an_id():
+    # Between 0 and 13 a linear resize of the ids would pass through every organ.
+    labels = torch.zeros(1, 4, 4, 4)
+    labels[:, 2:] = 13
+    assert resize_labels(labels, (9, 9, 9)).unique().tolist() == [0, 13]
+    assert resize_labels(labels, (9, 9, 9)).dtype == torch.uint8
+
+
+def test_resize_labels_by_hand():
+    # 3 voxels to 4: positions 0, 2/3, 4/3, 2. Voxel 1 is 1/3 of class 2 and 2/3 of class 5.
+    labels = torch.tensor([2, 5, 0], dtype=torch.uint8).reshape(3, 1, 1)
+    assert resize_labels(labels, (4, 1, 1)).flatten().tolist() == [2, 5, 5, 0]
+    # Aligned edges, 2 to 4: positions 0, 0.25, 0.75, 1.
+    labels = torch.tensor([2, 5], dtype=torch.uint8).reshape(2, 1, 1)
+    assert resize_labels(labels, (4, 1, 1), align_corners=False).flatten().tolist() == [2, 2, 5, 5]
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize(
+    ("grid", "shape"),
+    [
+        ((6, 7, 8), (15, 9, 21)),
+        ((9, 8, 7), (5, 4, 3)),
+        ((6, 6, 6), (4, 17, 1)),
+        ((5, 1, 6), (9, 1, 11)),
+        ((1, 4, 4), (3, 8, 8)),
+    ],
+)
+@pytest.mark.parametrize("slab_bytes", [1, 1 << 14])
+def test_restored_labels_are_the_argmax_of_the_full_interpolation(grid, shape, align_corners, slab_bytes, monkeypatch):
+    monkeypatch.setitem(resample.SLAB_BYTES, "cpu", slab_bytes)
+    logits = torch.randn(15, *grid, generator=torch.Generator().manual_seed(1))
+    full = F.interpolate(logits[None], size=shape, mode="trilinear", align_corners=align_corners)[0]
+    restored = restore_labels(logits, shape, align_corners)
+    assert restored.dtype == torch.uint8
+    differs = restored != full.argmax(0)
+    best, second = full.topk(2, dim=0).values
+    assert (best - second)[differs].le(1e-5).all()
+    assert differs.sum() <= 1
+
+
+def test_restored_labels_of_half_precision_are_interpolated_in_float32():
+    logits = torch.randn(4, 5, 5, 5, generator=torch.Generator().manual_seed(2)).half()
+    assert torch.equal(restore_labels(logits, (9, 9, 9)), restore_labels(logits.float(), (9, 9, 9)))
+
+
+def test_restore_labels_refuses_a_batch():
+    with pytest.raises(ValueError, match=r"must be \(C, x, y, z\)"):
+        restore_labels(torch.zeros(1, 2, 3, 3, 3), (3, 3, 3))

@@ -1,0 +1,87 @@
+"""Bad scans get one sentence that names the file; good ones pass unchanged."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose
+
+from abdoseg.files import CaseError
+from abdoseg.transforms import CheckScand, LoadScand
+
+
+def load(tmp_path, label=None) -> dict:
+    data = {"image": str(tmp_path / "A_0000.nii.gz")}
+    if label is not None:
+        data["label"] = label
+    steps = Compose([LoadScand(list(data), image_only=True, ensure_channel_first=True), CheckScand()])
+    try:
+        return steps(data)
+    except RuntimeError as error:
+        raise error.__cause__ from None
+
+
+def save(path, array, affine=None):
+    nib.save(nib.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
+    return str(path)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5, 1), (4, 5, 6, 1)])
+def test_good_scans_pass(tmp_path, shape):
+    array = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+    save(tmp_path / "A_0000.nii.gz", array)
+    image = load(tmp_path)["image"]
+    assert image.shape == (1, *shape[:3])
+    assert np.array_equal(image[0].numpy(), array.reshape(shape[:3]))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(CaseError, match=r"A_0000.nii.gz: there is no such file"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("cut", [0, 10, 300])
+def test_truncated_file(tmp_path, cut):
+    path = tmp_path / "A_0000.nii.gz"
+    save(path, np.random.default_rng(0).integers(0, 99, (9, 9, 9)).astype(np.int16))
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(CaseError, match=r"A_0000.nii.gz: cannot be read .*; it must be an intact NIfTI file"):
+        load(tmp_path)
+
+
+def test_time_series(tmp_path):
+    save(tmp_path / "A_0000.nii.gz", np.zeros((4, 5, 6, 2), dtype=np.int16))
+    with pytest.raises(CaseError, match=r"A_0000.nii.gz: has the shape \(4, 5, 6, 2\)"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite(tmp_path, value):
+    array = np.zeros((4, 5, 6), dtype=np.float32)
+    array[1, 1, 1] = value
+    save(tmp_path / "A_0000.nii.gz", array)
+    with pytest.raises(CaseError, match=r"A_0000.nii.gz: has voxels that are NaN or infinite"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("array", "affine", "message"),
+    [
+        (np.zeros((4, 5, 7), dtype=np.uint8), None, "shape"),
+        (np.zeros((4, 5, 6), dtype=np.uint8), np.diag([1.0, 1.0, 1.5, 1.0]), "affine"),
+        (np.zeros((4, 5, 6, 2), dtype=np.uint8), None, "one 3-D volume"),
+        (np.full((4, 5, 6), 15, dtype=np.uint8), None, "unknown label value 15"),
+        (np.full((4, 5, 6), 0.5, dtype=np.float32), None, "unknown label value 0.5"),
+    ],
+)
+def test_labels_that_do_not_fit(tmp_path, array, affine, message):
+    save(tmp_path / "A_0000.nii.gz", np.zeros((4, 5, 6), dtype=np.int16))
+    label = save(tmp_path / "A.nii.gz", array, affine)
+    with pytest.raises(CaseError, match=rf"A.nii.gz: .*{message}"):
+        load(tmp_path, label)
+
+
+def test_label_that_fits(tmp_path):
+    save(tmp_path / "A_0000.nii.gz", np.zeros((4, 5, 6), dtype=np.int16))
+    label = save(tmp_path / "A.nii.gz", np.full((4, 5, 6), 14, dtype=np.uint8))
+    assert torch.equal(load(tmp_path, label)["label"].as_tensor(), torch.full((1, 4, 5, 6), 14.0))

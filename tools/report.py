@@ -9,7 +9,7 @@ from statistics import fmean
 
 import numpy as np
 
-from abdoseg.datalist import case_id, read_datalist
+from abdoseg.datalist import read_datalist
 from abdoseg.files import CaseError, atomic_path
 from abdoseg.label_maps import grid_difference, open_volume, read_label_map
 from abdoseg.labels import NAMES, ORGAN_IDS, TUMOR_ID
@@ -217,8 +217,9 @@ def _read_case(entry: Mapping, case: str, predictions: Paths) -> tuple[np.ndarra
     volume = open_volume(entry["image"])
     files = {"truth": Path(entry["label"])}
     for arm, folder in predictions.items():
-        found = [path for path in Path(folder).glob("*.nii*") if case_id(path) == case]
-        files.update({arm: found[0]} if found else {})
+        path = Path(folder) / f"{case}.nii.gz"
+        if path.is_file():
+            files[arm] = path
     maps = {}
     for name, path in files.items():
         labels, label_image = read_label_map(path)

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from abdoseg.labels import BACKGROUND_ID, CLASS_IDS, COLORS, NAMES, TUMOR_ID
 
@@ -193,6 +194,8 @@ def label_statistics_figure(label_counts: Mapping[str, int], class_cases: Mappin
     right.invert_yaxis()
     right.margins(x=0.12)
     right.set(xlabel="scans", title="How often each class is drawn")
+    left.yaxis.set_major_locator(MaxNLocator(integer=True))
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     _plain(left, "y")
     _plain(right, "x")
     figure.tight_layout(w_pad=3)
@@ -222,6 +225,7 @@ def learning_curves_figure(curves: Mapping[str, Sequence[Mapping]]) -> bytes:
                 axes.set_ylabel(title)
         grid[0, column].set_title(name)
         grid[1, column].set(xlabel="epoch", ylim=(0, 1))
+        grid[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.tight_layout()
     return _png(figure)
 

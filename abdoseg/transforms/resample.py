@@ -118,5 +118,20 @@ def restore_labels(logits: torch.Tensor, shape, align_corners: bool = True) -> t
         below = logits[:, lower[part]].float()
         planes = torch.lerp(below, logits[:, upper[part]].float(), weight[part, None, None]).transpose(0, 1)
         planes = F.interpolate(planes, size=shape[1:], mode="bilinear", align_corners=align_corners)
-        labels[part] = planes.argmax(dim=1)
+        labels[part] = best_channel(planes)
     return labels
+
+
+def best_channel(planes: torch.Tensor) -> torch.Tensor:
+    """Give the arg-max over the second axis of (n, C, y, z) as uint8, the lower channel at a tie.
+
+    On a processor by a running maximum, whose passes are vectorized; ``argmax`` over an outer axis is not.
+    """
+    if planes.device.type != "cpu":
+        return planes.argmax(dim=1).to(torch.uint8)
+    best = planes[:, 0].clone()
+    channel = torch.zeros(best.shape, dtype=torch.uint8)
+    for index in range(1, planes.shape[1]):
+        channel.masked_fill_(planes[:, index] > best, index)
+        torch.maximum(best, planes[:, index], out=best)
+    return channel

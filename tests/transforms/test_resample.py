@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from scipy.ndimage import zoom
 
 from abdoseg.transforms import resample
-from abdoseg.transforms.resample import linear_taps, resize_labels, resize_volume, restore_labels
+from abdoseg.transforms.resample import best_channel, linear_taps, resize_labels, resize_volume, restore_labels
 
 
 def test_resize_volume_by_hand():
@@ -108,3 +108,9 @@ def test_restored_labels_of_half_precision_are_interpolated_in_float32():
 def test_restore_labels_refuses_a_batch():
     with pytest.raises(ValueError, match=r"must be \(C, x, y, z\)"):
         restore_labels(torch.zeros(1, 2, 3, 3, 3), (3, 3, 3))
+
+
+def test_best_channel_takes_the_lower_at_a_tie():
+    planes = torch.randint(0, 4, (3, 9, 8, 7), generator=torch.Generator().manual_seed(0)).float()
+    first = torch.from_numpy(planes.numpy().argmax(axis=1))  # NumPy promises the first maximum
+    assert torch.equal(best_channel(planes), first.to(torch.uint8))

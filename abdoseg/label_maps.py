@@ -17,7 +17,7 @@ _UNREADABLE = (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.Im
 
 
 def as_label_map(values: np.ndarray, name: str | os.PathLike = "label map") -> np.ndarray:
-    """Give ``values`` as uint8 after checking that every one is a known class.
+    """Give ``values`` as uint8 (uint8 itself, not a copy) after checking that every one is a known class.
 
     Parameters
     ----------
@@ -32,9 +32,12 @@ def as_label_map(values: np.ndarray, name: str | os.PathLike = "label map") -> n
     values = np.asarray(values)
     if values.dtype.kind not in "biuf":
         raise CaseError(f"{name}: a label map holds whole numbers, not values of type {values.dtype}.")
-    with np.errstate(invalid="ignore"):
-        labels = values.astype(np.uint8)
-    wrong = (labels > HIGHEST_ID) | (labels != values)
+    if values.dtype == np.uint8:
+        labels, wrong = values, values > HIGHEST_ID
+    else:
+        with np.errstate(invalid="ignore"):
+            labels = values.astype(np.uint8)
+        wrong = (labels > HIGHEST_ID) | (labels != values)
     if wrong.any():
         raise CaseError(
             f"{name}: unknown label value {values[wrong].flat[0]:g}; "
@@ -104,7 +107,8 @@ def count_voxels(labels: np.ndarray) -> np.ndarray:
     labels : (x, y, z) uint8 label map, every value in 0..14.
     """
     counts = np.zeros(HIGHEST_ID + 1, dtype=np.int64)
-    # Slice by slice, because bincount makes an eight times larger copy of what it is given.
-    for index in range(labels.shape[-1]):
-        counts += np.bincount(labels[..., index].ravel(order="K"), minlength=HIGHEST_ID + 1)
+    flat = labels.ravel(order="K")
+    # Piece by piece, because bincount makes an eight times larger copy of what it is given.
+    for start in range(0, flat.size, 1 << 20):
+        counts += np.bincount(flat[start : start + (1 << 20)], minlength=HIGHEST_ID + 1)
     return counts

@@ -6,7 +6,7 @@ from abdoseg.files import CaseError
 from abdoseg.label_maps import as_label_map, count_voxels
 from abdoseg.labels import BACKGROUND_ID, CLASS_IDS, NAMES, ORGAN_IDS, TUMOR_ID
 
-NOBODY, PERSON, TEACHER = 0, 1, 2
+PERSON, TEACHER = 1, 2
 
 
 def merge_labels(
@@ -43,30 +43,23 @@ def merge_labels(
     check_merge_settings(policy, min_present_voxels)
     weak, pseudo = _checked(weak, pseudo)
     counts = count_voxels(weak)
-    drawn = np.array([c for c in ORGAN_IDS if counts[c] >= min_present_voxels], dtype=np.uint8)
-    return POLICIES[policy](weak, pseudo, drawn)
+    kept_from_pseudo = np.zeros(TUMOR_ID + 1, dtype=np.uint8)
+    for c in ORGAN_IDS:
+        kept_from_pseudo[c] = c if counts[c] < min_present_voxels else BACKGROUND_ID
+    return POLICIES[policy](weak, kept_from_pseudo[pseudo])
 
 
-def _fill_background(weak: np.ndarray, pseudo: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    taken = np.arange(max(CLASS_IDS) + 1, dtype=np.uint8)
-    taken[drawn] = BACKGROUND_ID
-    taken[TUMOR_ID] = BACKGROUND_ID
-    return np.where(weak == BACKGROUND_ID, taken[pseudo], weak)
+def _fill_background(weak: np.ndarray, pseudo: np.ndarray) -> np.ndarray:
+    return np.where(weak == BACKGROUND_ID, pseudo, weak)
 
 
-def _overwrite_pseudo(weak: np.ndarray, pseudo: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    merged = _organ_target(weak, pseudo, drawn)
-    merged[weak == TUMOR_ID] = TUMOR_ID
-    return merged
+def _overwrite_pseudo(weak: np.ndarray, pseudo: np.ndarray) -> np.ndarray:
+    return np.where(weak == TUMOR_ID, weak, _organ_target(weak, pseudo))
 
 
-def _organ_target(weak: np.ndarray, pseudo: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+def _organ_target(weak: np.ndarray, pseudo: np.ndarray) -> np.ndarray:
     """Paper B's label for its organ network, without tumor: a hole at the tumor only where the host organ is drawn."""
-    target = pseudo.copy()
-    target[np.isin(target, [*drawn, TUMOR_ID])] = BACKGROUND_ID
-    organs = np.isin(weak, ORGAN_IDS)
-    target[organs] = weak[organs]
-    return target
+    return np.where((weak != BACKGROUND_ID) & (weak != TUMOR_ID), weak, pseudo)
 
 
 POLICIES = {"fill_background": _fill_background, "overwrite_pseudo": _overwrite_pseudo}
@@ -99,17 +92,20 @@ def provenance(weak: np.ndarray, pseudo: np.ndarray, merged: np.ndarray) -> np.n
     ValueError
         If a labelled voxel of ``merged`` is in neither source: then it was not merged from these two.
     """
-    source = np.full(merged.shape, NOBODY, dtype=np.uint8)
     labelled = merged != BACKGROUND_ID
-    source[labelled & (merged == pseudo)] = TEACHER
-    source[labelled & (merged == weak)] = PERSON
-    if np.any(labelled & (source == NOBODY)):
+    person = labelled & (merged == weak)
+    teacher = labelled & ~person
+    if np.any(teacher & (merged != pseudo)):
         raise ValueError("The merged label holds a class where neither the weak nor the pseudo label has it.")
-    return source
+    return np.uint8(PERSON) * person + np.uint8(TEACHER) * teacher
 
 
 def merge_summary(weak: np.ndarray, pseudo: np.ndarray, merged: np.ndarray) -> dict[str, dict]:
     """Count by class what the merge did.
+
+    Parameters
+    ----------
+    weak, pseudo, merged : (x, y, z) uint8 label maps of one shape, the last from :func:`merge_labels`.
 
     Returns
     -------
@@ -118,10 +114,8 @@ def merge_summary(weak: np.ndarray, pseudo: np.ndarray, merged: np.ndarray) -> d
         of a person is kept; every voxel of the teacher is either filled in or discarded (also where it says the same
         as the person).
     """
-    source = provenance(weak, pseudo, merged)
-    kept = count_voxels(np.where(source == PERSON, merged, 0))
-    filled = count_voxels(np.where(source == TEACHER, merged, 0))
-    predicted = count_voxels(as_label_map(pseudo, "pseudo label"))
+    kept, predicted = count_voxels(weak), count_voxels(pseudo)
+    filled = count_voxels(merged) - kept
     return {
         str(c): {
             "name": NAMES[c],

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -211,6 +212,25 @@ def test_what_stops_the_merge_is_said_before_anything_is_written(data):
     with pytest.raises(CaseError, match=r"not one case could be merged; the first reason: .*0001"):
         merger(data).run()
     assert not (data / "out").exists()
+
+
+def test_memory_does_not_grow_with_the_number_of_cases(tmp_path):
+    values = np.random.default_rng(0).integers(0, 14, (50, 50, 50)).astype(np.uint8)
+    peaks = []
+    for number in (2, 10):
+        root = tmp_path / str(number)
+        (root / "pseudo").mkdir(parents=True)
+        nib.save(nib.Nifti1Image(values, AFFINE), root / "weak.nii.gz")
+        for index in range(number):
+            (root / "pseudo" / f"{index:04}.nii.gz").hardlink_to(root / "weak.nii.gz")
+        case = {"image": "image.nii.gz", "label": "weak.nii.gz", "kind": "weak"}
+        write_datalist(root / "datalist.json", {"training": [{"id": f"{i:04}", **case} for i in range(number)]})
+        tracemalloc.start()
+        merger(root).run()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # Eight cases more, each of 125,000 voxels in three maps; keeping even one map of each would add a megabyte.
+    assert peaks[1] < peaks[0] + 500_000, peaks
 
 
 def test_metadata_obeys_the_schema_and_names_inputs_and_output():

@@ -1,0 +1,118 @@
+"""Training losses of both papers, put together from MONAI's and PyTorch's parts."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from monai.losses import DeepSupervisionLoss, DiceLoss
+from monai.networks.utils import one_hot
+from torch import nn
+
+
+class DiceCrossEntropyLoss(nn.Module):
+    """nnU-Net's loss: soft Dice without background plus cross-entropy, 1:1, averaged over the deep supervision heads.
+
+    MONAI's ``DiceCELoss`` does not serve because its class weights also rescale the Dice half, and its
+    ``DeepSupervisionLoss`` expects a list where ``DynUNet`` returns one stacked tensor.
+
+    Parameters
+    ----------
+    class_weights : one weight a class, background first, for the cross-entropy half; None weighs all alike.
+    smooth : added to numerator and denominator of Dice (nnU-Net: 1e-5).
+    """
+
+    def __init__(self, class_weights: Sequence[float] | None = None, smooth: float = 1e-5) -> None:
+        super().__init__()
+        self.dice = DiceLoss(
+            include_background=False, to_onehot_y=True, softmax=True, smooth_nr=smooth, smooth_dr=smooth
+        )
+        weight = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
+        self.cross_entropy = nn.CrossEntropyLoss(weight=weight)
+
+    def single(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Loss of one output: logits (B, C, x, y, z), labels (B, 1, x, y, z) of integers."""
+        return self.dice(logits, labels) + self.cross_entropy(logits, labels[:, 0].long())
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Loss of logits (B, C, x, y, z), or (B, heads, C, x, y, z) as ``DynUNet`` stacks them in training.
+
+        The heads are weighted 1, 1/2, 1/4, ..., the coarsest 0, and the weights sum to 1 (nnU-Net's trainer).
+        """
+        self.cross_entropy.to(logits.device)
+        if logits.ndim == labels.ndim:
+            return self.single(logits.float(), labels)
+        heads = logits.unbind(dim=1)
+        return DeepSupervisionLoss(self.single, weights=head_weights(len(heads)))(list(heads), labels)
+
+
+def head_weights(heads: int) -> list[float]:
+    """nnU-Net's deep supervision weights: halved from head to head, the coarsest 0 (unless alone), sum 1.
+
+    >>> head_weights(3)
+    [0.6666666666666666, 0.3333333333333333, 0.0]
+    """
+    weights = [0.5**level for level in range(heads)]
+    if heads > 1:
+        weights[-1] = 0.0
+    return [weight / sum(weights) for weight in weights]
+
+
+class DiceBinaryCrossEntropyLoss(nn.Module):
+    """Paper A's loss for independent sigmoid channels: Dice with squared denominators plus binary cross-entropy, 1:1.
+
+    Paper A's text asks for Dice and cross-entropy, its code has Dice alone (``cross_entropy_weight=0``): with the tiny
+    epsilon of the code a class that is absent from the sample then hardly punishes false positives. MONAI's
+    ``DiceCELoss(sigmoid=True)`` has the two halves, but no positive weight per channel.
+
+    Channel 0 of the students is a constant (``abdoseg.networks.WithBackground``) and takes no part.
+
+    Parameters
+    ----------
+    positive_weights : one weight a learned channel (background left out) for the foreground voxels of its binary
+        cross-entropy; None weighs them as the background voxels.
+    cross_entropy_weight : weight of the binary cross-entropy beside Dice.
+    """
+
+    def __init__(self, positive_weights: Sequence[float] | None = None, cross_entropy_weight: float = 1.0) -> None:
+        super().__init__()
+        self.dice = DiceLoss(sigmoid=True, squared_pred=True, smooth_nr=1e-5, smooth_dr=1e-5)
+        weight = None
+        if positive_weights is not None:
+            weight = torch.as_tensor(positive_weights, dtype=torch.float32).reshape(-1, 1, 1, 1)
+        self.cross_entropy = nn.BCEWithLogitsLoss(pos_weight=weight)
+        self.cross_entropy_weight = cross_entropy_weight
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Loss of logits (B, 1 + C, x, y, z) and labels (B, 1, x, y, z) of integers in 0..C."""
+        self.cross_entropy.to(logits.device)
+        learned = logits[:, 1:].float()
+        target = one_hot(labels.long(), num_classes=logits.shape[1])[:, 1:].to(learned.dtype)
+        return self.dice(learned, target) + self.cross_entropy_weight * self.cross_entropy(learned, target)
+
+
+def root_frequency_weights(
+    samples: Iterable[dict], classes: int, key: str = "label", limit: int = 32, background: bool = True
+) -> list[float]:
+    """Class weights 1 / sqrt(frequency), measured on training samples and scaled to a mean of 1.
+
+    Small organs appear after far fewer steps with them; only the short protocol of ``demo.yaml`` uses them.
+
+    Parameters
+    ----------
+    samples : dictionaries with a label map (1, x, y, z) of integers under ``key``; at most ``limit`` are read.
+    classes : number of classes, background included.
+    background : whether the returned list starts with the background's weight.
+
+    Returns
+    -------
+    One weight a class. A class that no sample holds gets the weight of the rarest one that is there.
+    """
+    counts = torch.zeros(classes, dtype=torch.float64)
+    for _, sample in zip(range(limit), samples, strict=False):
+        counts += torch.bincount(torch.as_tensor(sample[key]).flatten().long(), minlength=classes)
+    if not counts.any():
+        raise ValueError("Class weights need at least one training sample; the data list is empty.")
+    counts = torch.where(counts > 0, counts, counts[counts > 0].min())
+    weights = (counts / counts.sum()).rsqrt()
+    if not background:
+        weights = weights[1:]
+    return (weights / weights.mean()).tolist()

@@ -29,7 +29,9 @@ def coarse_to_fine_architecture(fine: dict, coarse_dir: str | os.PathLike | None
     if coarse_dir is not None:
         path = Path(coarse_dir) / ARCHITECTURE_FILE
         if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist; coarse_dir must be the folder that coarse_seg trained into.")
+            raise FileNotFoundError(
+                f"{path} does not exist; coarse_dir must be the folder that coarse_seg trained into."
+            )
         coarse = read_architecture(path, {})
     return {"kind": "coarse_to_fine", "coarse": coarse, "fine": fine}
 

@@ -48,6 +48,7 @@ class PlannedDynUNet(StrictModule, DynUNet):
         -------
         In evaluation mode, or without deep supervision, (B, C, x, y, z). In training mode (B, heads, C, x, y, z), the
         output first, then every lower head, stretched to full size by nearest neighbors as MONAI's DynUNet does.
+        The last head, of the deepest decoder level, has loss weight 0 in nnU-Net.
         """
         supervise = self.training and self.deep_supervision
         skips = [self.input_block(image)]

@@ -2,8 +2,11 @@
 
 import json
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +18,7 @@ from abdoseg.labels import NAMES
 from abdoseg.phantom import KINDS, PhantomCase, PhantomError, PhantomSettings, allocate, make_case, partial_label
 
 VERSION = 1  # counts changes of the phantom that change its bytes
+SAVE_SECONDS = 5.0
 TRAINING, UNLABELED, TEST = 0, 1, 2
 FOLDERS = {TRAINING: "imagesTr2200", UNLABELED: "unlabelTr1800", TEST: "validation"}
 
@@ -30,15 +34,15 @@ class Job:
 
 
 def phantom(
-    output_dir,
+    output_dir: str,
     cases=48,
     unlabeled=6,
     test_cases=16,
     seed=0,
-    size="demo",
+    size: str = "demo",
     difficulty=0.5,
     min_strong=5,
-    orientation=None,
+    orientation: str | None = None,
     workers=1,
 ):
     """Make a data set of procedural abdominal CT scans in FLARE23's layout.
@@ -75,11 +79,11 @@ def phantom(
         "test_cases": _whole("test_cases", test_cases),
         "seed": _whole("seed", seed),
         "size": size,
-        "difficulty": float(difficulty),
+        "difficulty": difficulty,
         "min_strong": _whole("min_strong", min_strong),
         "orientation": orientation,
     }
-    common = PhantomSettings(size=size, difficulty=float(difficulty), orientation=orientation)
+    common = PhantomSettings(size=size, difficulty=difficulty, orientation=orientation)
     root = Path(str(output_dir))
     jobs = plan_jobs(settings)
     done = _finished(root, settings)
@@ -123,33 +127,28 @@ def make_job(job: Job, seed: int, common: PhantomSettings) -> PhantomCase:
         # One complete label in ten is of a patient with a tumor that nobody drew.
         options["tumors"] = bool(rng.random() < 0.1)
     elif job.kind == "all_organs_some_missing":
-        options |= {"missing": frozenset({int(rng.choice([9, 9, 9, 9, 8, 12]))}), "complete": True}
+        options |= {
+            "missing": frozenset({int(rng.choice([9, 8, 12, 13], p=[0.82, 0.08, 0.05, 0.05]))}),
+            "complete": True,
+        }
     settings = PhantomSettings(common.size, common.difficulty, orientation=common.orientation, **options)
     return make_case([seed, job.part, job.number], settings)
 
 
 def _make(root: Path, todo: list[Job], settings: dict, common: PhantomSettings, done: dict, workers: int) -> None:
-    progress = tqdm(total=len(todo), desc="phantom", unit="scan")
     arguments = [(root, job, settings["seed"], common) for job in todo]
-    with ProcessPoolExecutor(workers) if workers > 1 else _Here() as pool:
-        for job, record in zip(todo, pool.map(_write_job, arguments), strict=True):
-            done[job.case] = record
-            progress.update()
-            if progress.n % 16 == 0:
-                write_json(root / "phantom.unfinished.json", {"settings": settings, "cases": done})
-    progress.close()
-
-
-class _Here:
-    """A pool of one: this process."""
-
-    map = staticmethod(map)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return False
+    pool = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else nullcontext()
+    saved = time.monotonic()
+    try:
+        with pool as processes:
+            records = (processes.map if processes else map)(_write_job, arguments)
+            for job, record in zip(todo, tqdm(records, total=len(todo), desc="phantom", unit="scan"), strict=True):
+                done[job.case] = record
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    write_json(root / "phantom.unfinished.json", {"settings": settings, "cases": done})
+                    saved = time.monotonic()
+    finally:
+        write_json(root / "phantom.unfinished.json", {"settings": settings, "cases": done})
 
 
 def _paths(root: Path, job: Job) -> dict[str, Path]:
@@ -167,6 +166,7 @@ def _write_job(arguments) -> dict:
     case, paths = make_job(job, seed, common), _paths(root, job)
     header = nib.Nifti1Header()
     header.set_xyzt_units("mm")
+    header.set_data_dtype(np.int16)  # nibabel would write the type that a given header names, float32
     image = nib.Nifti1Image(case.image, case.affine, header)
     image.set_sform(case.affine, code=1)
     image.set_qform(case.affine, code=1)

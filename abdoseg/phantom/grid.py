@@ -58,7 +58,7 @@ def random_pose(rng: np.random.Generator, variation: float) -> Pose:
     """
     scale = np.clip(rng.normal(1.0, 0.05), 0.88, 1.12) * np.clip(rng.normal(1.0, 0.03, 3), 0.93, 1.07)
     lattices = []
-    for spacing, amplitude in ((72.0, 5.5), (24.0, 1.5)):
+    for spacing, amplitude in ((84.0, 5.0), (26.0, 1.5)):
         # A cubic B-spline of independent weights of spread 1 has a spread of about 0.33 in three dimensions.
         shape = (3, *(lattice_size(spacing),) * 3)
         lattices.append((spacing, rng.normal(0, amplitude * variation / 0.33, shape).astype(np.float32)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from abdoseg.labels import ORGAN_IDS, TUMOR_ID
-from abdoseg.phantom.case import PhantomError
+from abdoseg.phantom.settings import PhantomError
 
 FIVE_ORGANS = (1, 2, 3, 4, 13)
 

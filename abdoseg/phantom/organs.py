@@ -10,7 +10,10 @@ import numpy as np
 
 from abdoseg.phantom.contrast import Contrast
 from abdoseg.phantom.shapes import Difference, Ellipsoid, Tube, Union
-from abdoseg.phantom.structures import COLON, FAT, OTHER, SMALL_BOWEL, VESSEL, Structure, hollow, layered
+from abdoseg.phantom.structures import COLON, FAT, MUSCLE, OTHER, SMALL_BOWEL, VESSEL, Structure, hollow, layered
+
+UNLABELLED = (MUSCLE, VESSEL, COLON, SMALL_BOWEL, OTHER, FAT)
+BOWEL_ROOM = (FAT, COLON, SMALL_BOWEL)
 
 
 @dataclass
@@ -47,44 +50,56 @@ class Jitter:
 def solid_organs(jitter: Jitter, contrast: Contrast, missing: set[int]) -> dict[str, Structure]:
     """Liver, spleen, kidneys, pancreas, adrenals and gallbladder by name."""
     hu = contrast.hu
-    right = jitter.ellipsoid((84, 44, 36), (66, 84, 76), (8, 0, 0))
-    left = jitter.ellipsoid((6, 84, 60), (70, 36, 36), (-14, -12, -14), size=0.12)
-    hollow_side = jitter.ellipsoid((22, 46, -18), (56, 74, 58), size=0.05)
+    right = jitter.ellipsoid((88, 44, 28), (76, 96, 92), (8, 0, 0))
+    left = jitter.ellipsoid((10, 86, 60), (86, 46, 46), (-14, -10, -12), size=0.12)
+    hollow_side = jitter.ellipsoid((12, 44, -24), (50, 70, 58), size=0.05)
     liver = Difference(Union([right, left], 26.0), [hollow_side])
     spleen = Difference(
-        jitter.ellipsoid((-104, -10, 48), (35, 52, 50), (-20, 12, 10), size=0.13),
-        [jitter.ellipsoid((-68, 20, 44), (30, 46, 52), size=0.04)],
+        jitter.ellipsoid((-100, -4, 42), (54, 72, 68), (-20, 12, 10), size=0.1),
+        [jitter.ellipsoid((-54, 26, 42), (30, 46, 58), size=0.04)],
     )
     found = {
         "liver": Structure("liver", liver, hu["liver"], 1, 1),
         "spleen": Structure("spleen", spleen, hu["spleen"], 3, 3),
     }
+    if jitter.rng.random() < 0.25:
+        found["liver cyst"] = _cyst(jitter.rng, "liver cyst", right, 1)
     bigger = 1.18 if missing & {2, 13} else 1.0  # the remaining kidney of a pair grows
     for side, organ, name, z in ((1, 2, "right kidney", -5), (-1, 13, "left kidney", 5)):
-        kidney = jitter.ellipsoid((76 * side, -4, z), np.array([29, 29, 55]) * bigger, (-8, -10 * side, 32 * side))
+        kidney = jitter.ellipsoid((76 * side, -4, z), np.array([29.5, 28.5, 56]) * bigger, (-8, -10 * side, 32 * side))
         cortex = layered(hu["renal cortex"], hu["renal medulla"], 7.0)
         found[name] = Structure(name, kidney, cortex, organ, organ, sheath=abs(jitter.rng.normal(5, 2.5)))
         sinus_at = np.add(kidney.center, (-15 * side, 12, 0))
-        sinus = Structure(
-            f"{name} sinus", jitter.ellipsoid(sinus_at, (13, 11, 21), (0, 0, 32 * side), 1.5), hu["renal sinus"], 0, FAT
-        )
-        found[sinus.name] = sinus
+        sinus = jitter.ellipsoid(sinus_at, (13, 11, 21), (0, 0, 32 * side), 1.5)
+        found[f"{name} sinus"] = Structure(f"{name} sinus", sinus, hu["renal sinus"], 0, FAT, belongs_to=organ)
+        if jitter.rng.random() < 0.2:
+            found[f"{name} cyst"] = _cyst(jitter.rng, f"{name} cyst", kidney, organ)
     pancreas = jitter.tube(
         [(20, 46, -28), (28, 53, -12), (18, 62, 4), (-8, 66, 12), (-34, 54, 19), (-62, 32, 28), (-84, 14, 36)],
-        [8, 16, 12, 10.5, 11.5, 11.5, 8],
+        [8.5, 17, 12.5, 11, 12, 12, 8.5],
         move=5,
         size=0.13,
     )
     found["pancreas"] = Structure("pancreas", pancreas, hu["pancreas"], 4, 4, sheath=1.2)
     found["right adrenal gland"] = Structure("right adrenal", _adrenal(jitter, 1), hu["adrenal"], 7, 7, sheath=2.5)
     found["left adrenal gland"] = Structure("left adrenal", _adrenal(jitter, -1), hu["adrenal"], 8, 8, sheath=2.5)
-    full = jitter.factor(0.25)
+    full = jitter.factor(0.14)
     gallbladder = jitter.tube(
-        [(48, 62, 14), (57, 70, 3), (66, 80, -10), (71, 86, -20)], np.array([4, 9, 13, 9]) * full, move=4
+        [(48, 62, 14), (57, 70, 3), (66, 80, -10), (71, 86, -20)], np.array([4, 10, 14.5, 11]) * full, move=4
     )
     bile = layered(hu["wall"], hu["bile"], 1.5)
     found["gallbladder"] = Structure("gallbladder", gallbladder, bile, 9, 9)
     return found
+
+
+def _cyst(rng: np.random.Generator, name: str, host: Ellipsoid, organ: int) -> Structure:
+    """A simple cyst: round, sharp, the HU of water; it is no tumor and stays part of its organ."""
+    way = rng.normal(0, 1, 3)
+    center = np.add(host.center, 0.55 * np.asarray(host.radii) * way / np.linalg.norm(way))
+    radius = float(rng.uniform(4, 12))
+    return Structure(
+        name, Ellipsoid(tuple(center), (radius,) * 3), float(rng.normal(6, 4)), organ, organ, over=(organ,)
+    )
 
 
 def _adrenal(jitter: Jitter, side: int) -> Union:
@@ -92,13 +107,13 @@ def _adrenal(jitter: Jitter, side: int) -> Union:
     center = np.array([37.0, 10, 45]) if side > 0 else np.array([-43.0, 18, 38])
     center = jitter.shift(center, 3)
     limbs = []
-    for turn, length in ((17, 13.5), (-27, 11.5)):
+    for turn, length in ((17, 13.0), (-27, 11.0)):
         turn = float(jitter.rng.normal(turn, 6 * jitter.variation)) * side
         back = -length * 0.85
         offset = np.array([np.sin(np.deg2rad(-turn)) * back, np.cos(np.deg2rad(turn)) * back, 0])
         limbs.append(
             Ellipsoid(
-                tuple(center + offset), (3.4 * jitter.factor(0.12), length, 17 * jitter.factor(0.12)), (0, 0, turn)
+                tuple(center + offset), (3.1 * jitter.factor(0.12), length, 17 * jitter.factor(0.12)), (0, 0, turn)
             )
         )
     return Union(limbs, 2.0)
@@ -118,7 +133,7 @@ def vessels(jitter: Jitter, contrast: Contrast) -> dict[str, Structure]:
             (-7, 32, -50),
             (-3, 32, -88),
         ],
-        np.array([12, 12, 11.5, 10, 9, 8.5]) * wide,
+        np.array([13.5, 13.5, 13, 12, 11, 10]) * wide,
         move=2,
         step=14,
     )
@@ -135,8 +150,8 @@ def vessels(jitter: Jitter, contrast: Contrast) -> dict[str, Structure]:
         return hu["cava below kidneys"] + (hu["cava"] - hu["cava below kidneys"]) * upper
 
     esophagus = jitter.tube(
-        [(0, 24, 200), (-4, 34, 140), (-9, 45, 108), (-20, 52, 92), (-34, 52, 84)],
-        [8.5, 8.5, 9, 9, 9],
+        [(0, 24, 200), (-3, 33, 140), (-6, 40, 108), (-14, 46, 90), (-30, 52, 74)],
+        [9.5, 9.5, 10, 10.5, 10.5],
         move=2.5,
         size=0.12,
     )
@@ -160,7 +175,7 @@ def vessels(jitter: Jitter, contrast: Contrast) -> dict[str, Structure]:
     }
     for name, (points, radii, agent) in thin.items():
         shape = jitter.tube(points, radii, move=2, step=13)
-        found[name] = Structure(name, shape, hu[agent], 0, VESSEL, within=None)
+        found[name] = Structure(name, shape, hu[agent], 0, VESSEL, within=None, over=UNLABELLED)
     # Inside the liver vessels belong to the liver, as in the reference labels.
     inside = {
         "portal vein": ([(4, 58, 2), (24, 60, 20), (44, 58, 32), (74, 46, 40), (104, 36, 38)], [6.5, 6.5, 6, 4.5, 2]),
@@ -192,10 +207,10 @@ def gut(jitter: Jitter, contrast: Contrast) -> dict[str, Structure]:
     full = float(np.clip(rng.lognormal(0, 0.16 * jitter.variation), 0.7, 1.3))
     stomach = Union(
         [
-            jitter.ellipsoid((-66, 42, 62), np.array([38, 42, 34]) * full, (0, 20, 0)),
+            jitter.ellipsoid((-58, 54, 60), np.array([34, 38, 34]) * full, (0, 20, 0)),
             jitter.tube(
-                [(-66, 50, 58), (-68, 78, 40), (-60, 94, 18), (-36, 100, -4), (-8, 95, -6), (12, 84, 2), (20, 78, 6)],
-                np.array([32, 31, 27, 22, 17, 13, 9]) * full**0.8,
+                [(-58, 58, 58), (-64, 80, 40), (-60, 94, 18), (-36, 100, -4), (-8, 95, -6), (12, 84, 2), (20, 78, 6)],
+                np.array([31, 30, 27, 22, 17, 13, 9]) * full**0.8,
                 move=5,
             ),
         ],
@@ -248,16 +263,16 @@ def bowel(jitter: Jitter, contrast: Contrast) -> list[Structure]:
         pitch = rng.uniform(24, 34)
         tube.curve_radii *= 1 + 0.16 * np.sin(np.arange(len(tube.curve_radii)) * 8 * 2 * np.pi / pitch)
         level = float(np.mean(tube.curve[:, 1]) + rng.normal(4, 8)) if rng.random() < 0.85 else None
-        look = hollow(hu["wall"], hu["feces"], 3.0, level, mottle=float(rng.uniform(0, 160)))
-        found.append(Structure(name, tube, look, 0, COLON, sheath=2.0))
-    for _ in range(int(rng.integers(20, 30))):
+        look = hollow(hu["wall"], hu["feces"], 3.0, level, mottle=float(rng.uniform(0, 700)))
+        found.append(Structure(name, tube, look, 0, COLON, sheath=2.0, over=BOWEL_ROOM))
+    for _ in range(int(rng.integers(28, 42))):
         start = np.array([rng.uniform(-80, 80), rng.uniform(45, 108), rng.uniform(-200, -35)])
         if start[2] > -70 and abs(start[0]) < 45:
             start[1] = rng.uniform(85, 108)
         steps = rng.normal(0, 1, (3, 3)) * (22, 13, 15)
         level = float(start[1] + rng.normal(6, 6)) if rng.random() < 0.3 else None
-        tube = Tube(np.vstack([start, start + np.cumsum(steps, axis=0)]), np.full(4, rng.uniform(9, 14)), step=11)
+        tube = Tube(np.vstack([start, start + np.cumsum(steps, axis=0)]), np.full(4, rng.uniform(10, 15)), step=11)
         content = hu["content"] if rng.random() < 0.6 else hu["wall"] - 25
         look = hollow(hu["wall"], content, 2.5, level)
-        found.append(Structure("small bowel", tube, look, 0, SMALL_BOWEL, sheath=1.5))
+        found.append(Structure("small bowel", tube, look, 0, SMALL_BOWEL, sheath=1.5, over=BOWEL_ROOM))
     return found

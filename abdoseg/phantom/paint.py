@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from abdoseg.phantom.structures import FAT, TUMOR, Structure, soft_step
+from abdoseg.phantom.grid import Grid
+from abdoseg.phantom.scanner import Scan, paint_table
+from abdoseg.phantom.shapes import FAR
+from abdoseg.phantom.structures import FAT, TABLE, TUMOR, Structure, soft_step
+from abdoseg.phantom.trunk import paint_trunk, regions
+
+SLAB_VOXELS = 2_000_000  # bounds the memory of a full-size scan
 
 
 class Canvas:
@@ -58,17 +64,55 @@ class Canvas:
         part, box = self.grid.cut(item.shape.low, item.shape.high)
         if part is None:
             return
-        shape = distance = item.shape.on(part)
+        distance = item.shape.on(part)
+        bed = distance - np.float32(item.sheath)
         view = self.view(box)
-        region = getattr(self.regions, item.within)[box] if item.within else None
-        if region is not None:
-            distance = np.maximum(shape, region + np.float32(2.5))
+        if item.within:
+            region = getattr(self.regions, item.within)[box]
+            bed = np.maximum(bed, region + np.float32(1))
+            distance = np.maximum(distance, region + np.float32(2.5))
         if item.over is not None:
-            distance = np.where(np.isin(view.tissues, item.over), distance, np.maximum(distance, self.edge))
+            elsewhere = ~np.isin(view.tissues, item.over)
+            bed[elsewhere] = distance[elsewhere] = FAR
         if item.sheath:
-            bed = shape - np.float32(item.sheath)
-            view.layer(bed if region is None else np.maximum(bed, region + np.float32(1)), FAT, self.fat)
+            view.layer(bed, FAT, self.fat)
         hu = item.hu(distance, part, self.edge) if callable(item.hu) else np.float32(item.hu)
         view.layer(distance, item.tissue, hu, item.organ)
         if item.tissue == TUMOR:
             view.tumor[distance < 0] = number
+
+
+def paint_volume(patient, tumors, scan: Scan, slab_voxels: int = SLAB_VOXELS):
+    """Paint a patient slab by slab on the scan's RAS grid.
+
+    Parameters
+    ----------
+    patient : `abdoseg.phantom.patient.Patient`.
+    tumors : list of `abdoseg.phantom.tumors.Tumor`; each is painted right after its host.
+    scan : geometry.
+    slab_voxels : about so many voxels are worked on at once; the result does not depend on it.
+
+    Returns
+    -------
+    organs, tissues, hu, tumor : (x, y, z) uint8 class under any tumor, uint8 tissue, float32 HU without noise, and
+    uint8 number of the tumor from 1 on.
+    """
+    order = []
+    for item in patient.structures:
+        order.append((item, 0))
+        order += [(tumor.structure, i + 1) for i, tumor in enumerate(tumors) if tumor.after == item.name]
+    axes = scan.axes()
+    volumes = [np.empty(scan.shape, kind) for kind in (np.uint8, np.uint8, np.float32, np.uint8)]
+    slab = max(1, slab_voxels // (scan.shape[0] * scan.shape[1]))
+    edge = max(1.2, 0.8 * scan.spacing[0])
+    for start in range(0, scan.shape[2], slab):
+        here = [axes[0], axes[1], axes[2][start : start + slab]]
+        grid = Grid.of(patient.pose, here)
+        canvas = Canvas(grid, regions(patient.trunk, grid), edge, patient.contrast.hu["fat"])
+        paint_trunk(canvas, patient.trunk, patient.contrast)
+        for item, number in order:
+            canvas.paint(item, number)
+        paint_table(canvas.hu, canvas.tissues, here, patient.back - 3, TABLE)
+        for volume, part in zip(volumes, (canvas.organs, canvas.tissues, canvas.hu, canvas.tumor), strict=True):
+            volume[:, :, start : start + slab] = part
+    return tuple(volumes)

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 ORIENTATIONS = ("LPS", "RAS", "LAS", "RPI", "LPI", "PIR")
+GRAIN_MM = 0.6  # correlation of the noise, as of a soft reconstruction kernel
 ORIENTATION_SHARES = (0.5, 0.24, 0.12, 0.06, 0.04, 0.04)
 
 
@@ -118,8 +119,11 @@ def paint_table(hu: np.ndarray, tissues: np.ndarray, axes, top_y: float, table_t
 def acquire(hu: np.ndarray, scan: Scan, rng: np.random.Generator) -> np.ndarray:
     """Blur, add correlated noise, cut the circle and round: (x, y, z) float32 -> int16 HU in -1024..3071."""
     image = gaussian_filter(hu, scan.blur, mode="nearest", truncate=2.5)
+    grain_size = GRAIN_MM / scan.spacing[0]  # voxels
     for k in range(image.shape[2]):
         grain = rng.standard_normal(image.shape[:2], dtype=np.float32)
+        if grain_size > 0.4:
+            grain = gaussian_filter(grain, grain_size, mode="wrap", truncate=3) * (2 * np.sqrt(np.pi) * grain_size)
         image[:, :, k] += scan.noise * grain
     image = np.clip(np.rint(image), -1024, 3071).astype(np.int16)
     if scan.circle is not None:

@@ -53,7 +53,9 @@ class Ellipsoid:
         u, v, w = x * rx, y * ry, z * rz
         level = np.sqrt(u * u + v * v + w * w)
         u, v, w = u * rx, v * ry, w * rz
-        distance = level * (level - 1) / (np.sqrt(u * u + v * v + w * w) + np.float32(1e-6))
+        tiny = np.float32(1e-6)  # at the center itself both are 0, and their ratio stands for the smallest radius
+        slope = np.sqrt(u * u + v * v + w * w) + tiny
+        distance = (level - 1) * (level + tiny * np.float32(min(self.radii))) / slope
         for kx, ky, kz, phase, height in self.bumps.astype(np.float32):
             distance = distance + height * np.sin(kx * x + ky * y + kz * z + phase)
         return distance

@@ -38,6 +38,7 @@ class Structure:
     sheath : mm of fat that surround it.
     within : ``"abdomen"`` (under the diaphragm), ``"trunk"`` (inside wall and ribs) or None; it is cut off there.
     over : tissue ids that it may replace; None for all.
+    belongs_to : organ id without which it does not exist (a kidney's sinus, a cyst), 0 for none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Structure:
     sheath: float = 0.0
     within: str | None = "abdomen"
     over: tuple[int, ...] | None = None
+    belongs_to: int = 0
 
 
 def soft_step(distance: np.ndarray, width: float) -> np.ndarray:
@@ -68,11 +70,10 @@ def hollow(wall: float, content: float, thickness: float, level: float | None, m
     """HU of a hollow organ on its back: wall, content, and gas in front of ``level`` (y in mm; None for no gas)."""
 
     def hu(distance, grid, width):
-        inside = content
+        inside = np.float32(content)
         if mottle:
-            inside = inside + np.float32(mottle) * np.sin(0.55 * grid.x + np.sin(0.4 * grid.z)) * np.sin(
-                0.6 * grid.y + 0.5 * grid.z
-            )
+            grain = np.sin(0.31 * grid.x + 2 * np.sin(0.23 * grid.z)) + np.sin(0.37 * grid.y - 0.29 * grid.z)
+            inside = inside - np.float32(mottle) * np.clip(grain - 0.6, 0, 1)
         if level is not None:
             gas = soft_step(np.float32(level) - grid.y, width)
             inside = inside + (np.float32(-960) - inside) * gas

@@ -6,7 +6,7 @@ import numpy as np
 
 from abdoseg.phantom.contrast import Contrast
 from abdoseg.phantom.shapes import Ellipsoid, smooth_union
-from abdoseg.phantom.structures import BONE, CARTILAGE, FAT, LUNG, MUSCLE, OTHER, soft_step
+from abdoseg.phantom.structures import BONE, CARTILAGE, FAT, LUNG, MUSCLE, OTHER, VESSEL, soft_step
 
 CENTER_Y = 40.0  # mm in front of the vertebral bodies' centers
 VERTEBRA_MM = 33.0
@@ -37,6 +37,21 @@ class Trunk:
     left_dome: Ellipsoid
     recess: float
 
+    @property
+    def skin_half_width(self) -> float:
+        """Half the width of the body, mm."""
+        return self.half_width + self.muscle + 0.75 * self.fat
+
+    @property
+    def skin_half_depth(self) -> float:
+        """Half the depth of the body, mm."""
+        return self.half_depth + self.muscle + 11 + 0.8 * self.fat
+
+    @property
+    def skin_center(self) -> float:
+        """y of the middle between belly and back, mm."""
+        return CENTER_Y - 16 + 0.12 * self.fat
+
 
 def random_trunk(rng: np.random.Generator) -> Trunk:
     """Draw a trunk: from slim to obese, breath held at different heights."""
@@ -48,13 +63,13 @@ def random_trunk(rng: np.random.Generator) -> Trunk:
         fat=float(np.clip(rng.gamma(3.0, 6.0), 4, 48)),
         spine_phase=rng.random(),
         rib_phase=rng.random(),
-        right_dome=Ellipsoid((64, 44, 24 + breath), (84, 94, 72)),
-        left_dome=Ellipsoid((-64, 42, 18 + breath), (82, 90, 68 + rng.normal(0, 4))),
+        right_dome=Ellipsoid((62, 50, 26 + breath), (86, 92, 77)),
+        left_dome=Ellipsoid((-62, 48, 20 + breath), (84, 88, 71 + rng.normal(0, 4))),
         recess=rng.uniform(14, 34) + breath,
     )
 
 
-def oval(x, y, half_width, half_depth, center_y, power=2.5) -> np.ndarray:
+def oval(x, y, half_width, half_depth, center_y, power=2.3) -> np.ndarray:
     """Distance (mm) to a rounded rectangle-like oval, measured along the ray from its center."""
     y = y - np.float32(center_y)
     radius = np.sqrt(x * x + y * y) + np.float32(1e-3)
@@ -76,14 +91,13 @@ def regions(trunk: Trunk, grid) -> Regions:
     z = grid.z
     narrow = 1 - 0.13 / (1 + np.exp(np.float32(-1 / 22) * (z - 118))) - 0.04 * np.exp(-(((z + 60) / 45) ** 2))
     cavity = oval(grid.x, grid.y, trunk.half_width * narrow, trunk.half_depth, CENTER_Y)
-    wall = trunk.muscle
     skin = oval(
         grid.x,
         grid.y,
-        (trunk.half_width + wall + 0.75 * trunk.fat) * narrow,
-        trunk.half_depth + wall + 6 + 0.8 * trunk.fat,
-        CENTER_Y - 11 + 0.12 * trunk.fat,
-        2.3,
+        trunk.skin_half_width * narrow,
+        trunk.skin_half_depth,
+        trunk.skin_center,
+        2.2,
     )
     domes = smooth_union(trunk.right_dome(grid.x, grid.y, z), trunk.left_dome(grid.x, grid.y, z), 30)
     below = np.minimum(domes, z - np.float32(trunk.recess))
@@ -104,12 +118,13 @@ def paint_trunk(canvas, trunk: Trunk, contrast: Contrast) -> None:
     canvas.layer(lung, LUNG, hu["lung"])
     _spine(canvas, trunk, hu)
     _ribs(canvas, trunk, hu)
+    _mediastinum(canvas, hu)
     _pelvis(canvas, hu)
 
 
 def _back(canvas, hu) -> None:
     for side in (-1, 1):
-        canvas.solid(Ellipsoid((32 * side, -40, -20), (27, 21, 900)), MUSCLE, hu["muscle"])
+        canvas.solid(Ellipsoid((31 * side, -42, -20), (28, 23, 900)), MUSCLE, hu["muscle"])
 
 
 def _psoas(canvas, hu) -> None:
@@ -148,15 +163,29 @@ def _ribs(canvas, trunk: Trunk, hu) -> None:
     near = np.nonzero((np.abs(wall - 5) < 9) & (grid.z > -25) & (np.abs(grid.x) > 18))
     x, y, z, depth = grid.x[near], grid.y[near] - CENTER_Y, grid.z[near], wall[near] - 5
     around = np.abs(np.arctan2(x, -y)) / np.float32(np.pi)  # 0 at the back, 1 in front
-    drop = 62 * around - 75 * np.clip(around - 0.62, 0, 1)
+    drop = 270 * around - 330 * np.clip(around - 0.6, 0, 1)
     turn = (z + drop) / RIB_MM + np.float32(trunk.rib_phase)
     along_z = (turn - np.round(turn)) * RIB_MM
-    rib = np.sqrt((depth / 4.0) ** 2 + (along_z / 6.5) ** 2) * 4.0 - 4.0
+    rib = np.sqrt((depth / 3.6) ** 2 + (along_z / 6.0) ** 2) * 3.6 - 3.6
     margin = -18 + 105 * np.clip(around, 0, 1) ** 3
     rib = np.maximum(rib, 0.5 * (margin - z))
     front = around > 0.66
     shell = hu["marrow"] + (hu["cortical bone"] - hu["marrow"]) * soft_step(-rib - 2.0, canvas.edge)
     canvas.at(near, rib, np.where(front, CARTILAGE, BONE), np.where(front, np.float32(105), shell))
+
+
+def _mediastinum(canvas, hu) -> None:
+    """Fat around esophagus and aorta, and the heart on the diaphragm."""
+    for shape, tissue, value in (
+        (Ellipsoid((-4, 34, 140), (34, 46, 90)), FAT, hu["fat"]),
+        (Ellipsoid((-24, 84, 124), (66, 44, 46), (0, 14, 16)), VESSEL, hu["heart"]),
+    ):
+        part, box = canvas.grid.cut(shape.low, shape.high)
+        if part is not None:
+            above = np.maximum(4.5 - canvas.regions.abdomen[box], canvas.regions.trunk[box] + 2)
+            above = np.maximum(above, np.float32(40.0) - part.z)
+            canvas.view(box).layer(np.maximum(shape.on(part), above), tissue, value)
+    canvas.solid(Ellipsoid((0, CENTER_Y + 91, 142), (19, 6.5, 66)), BONE, hu["marrow"])
 
 
 def _pelvis(canvas, hu) -> None:

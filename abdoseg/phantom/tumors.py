@@ -21,16 +21,19 @@ HOSTS = {
     "lymph node": (0.06, 0, (FAT, OTHER, SMALL_BOWEL), (-5, 20)),
     "lung": (0.04, 0, (LUNG,), (-20, 20)),
 }
+ORGAN_HOSTS = tuple(name for name, (_, organ, _, _) in HOSTS.items() if organ)
+COLON_PARTS = ("colon ascending", "colon transverse", "colon descending")
 MEDIAN_MM3 = 12e3  # papers-spec: median tumor of FLARE23 12 cm3
 SMALLEST_MM3, LARGEST_MM3 = 1.6e3, 350e3
 
 
 @dataclass
 class Tumor:
-    """One tumor: ``host`` (a key of `HOSTS`) and the structure to paint."""
+    """A tumor: its ``host`` (a key of `HOSTS`), what to paint, and the name of the structure it comes ``after``."""
 
     host: str
     structure: Structure
+    after: str
 
 
 def draw_count(rng: np.random.Generator, wanted: bool | None) -> int:
@@ -40,20 +43,22 @@ def draw_count(rng: np.random.Generator, wanted: bool | None) -> int:
     return count if (grown if wanted is None else wanted) else 0
 
 
-def draw_tumors(rng, wanted, shapes: dict, trunk: Trunk, contrast: Contrast, z_range, difficulty: float) -> list[Tumor]:
+def draw_tumors(rng, wanted: bool | None, patient, z_range, difficulty: float) -> list[Tumor]:
     """Draw the tumors of one scan.
 
     Parameters
     ----------
     rng : source of randomness.
     wanted : True, False, or None for chance.
-    shapes : implicit shape of every host that this patient has, by the names of `HOSTS`; "aorta" for nodes.
-    trunk, contrast : the patient's.
+    patient : `abdoseg.phantom.patient.Patient`; tumors grow in organs that the patient has.
     z_range : lowest and highest z (mm, reference anatomy) that the scan shows.
     difficulty : 0..1; lowers the contrast.
     """
+    trunk, contrast = patient.trunk, patient.contrast
+    shapes = {item.name: item.shape for item in patient.structures}
+    colon = str(rng.choice(COLON_PARTS))
     count = draw_count(rng, wanted)
-    names = [name for name in HOSTS if name in shapes or (name == "lymph node" and "aorta" in shapes)]
+    names = [name for name in HOSTS if name in shapes or name not in ORGAN_HOSTS]
     shares = np.array([HOSTS[name][0] for name in names])
     tumors, host = [], None
     for _ in range(20 * count):
@@ -68,27 +73,28 @@ def draw_tumors(rng, wanted, shapes: dict, trunk: Trunk, contrast: Contrast, z_r
             radius = min(radius, 24.0)
         if host in ("lymph node", "lung"):
             radius = min(radius, 15.0)
-        center = _place(rng, host, radius, shapes, trunk, z_range)
+        grown_from = shapes.get({"colon": colon, "lymph node": "aorta"}.get(host, host))
+        center = _place(rng, host, radius, grown_from, trunk, z_range)
         if center is not None:
-            tumors.append(Tumor(host, _structure(rng, host, center, radius, contrast, difficulty)))
+            structure = _structure(rng, host, center, radius, contrast, difficulty)
+            tumors.append(Tumor(host, structure, host if host in ORGAN_HOSTS else "aorta"))
     return tumors
 
 
-def _place(rng, host: str, radius: float, shapes: dict, trunk: Trunk, z_range) -> np.ndarray | None:
+def _place(rng, host: str, radius: float, shape, trunk: Trunk, z_range) -> np.ndarray | None:
     """A center of a tumor, or None when 200 tries find no room."""
     if host == "lymph node":
-        curve = shapes["aorta"].curve
+        curve = shape.curve
         along = curve[rng.integers(0, len(curve), 200)]
         angle = rng.uniform(0.0, np.pi, 200)
         away = 12 + radius * 0.8
         points = along + np.stack([np.cos(angle) * away, np.sin(angle) * away, rng.normal(0, 5, 200)], axis=1)
         depth = np.full(200, -radius)
     elif host == "colon":
-        curve = shapes["colon"].curve
+        curve = shape.curve
         points = curve[rng.integers(0, len(curve), 200)] + rng.normal(0, 6, (200, 3))
         depth = np.full(200, -radius)
     else:
-        shape = shapes[host]
         low, high = (
             (shape.low, shape.high) if host != "lung" else (np.array([-130, -45, 30]), np.array([130, 110, 150]))
         )
@@ -127,7 +133,7 @@ def _structure(rng, host: str, center, radius: float, contrast: Contrast, diffic
     }.get(host, hu["wall"])
     step = rng.uniform(low, high) * (1.25 - 0.5 * difficulty)
     if contrast.phase == "plain":
-        step *= 0.5 if host not in ("right kidney", "left kidney") else -0.05
+        step *= 0.5 if host not in ("right kidney", "left kidney") else 0.12
     elif contrast.phase == "arterial" and host == "liver" and rng.random() < 0.45:
         step = -step  # hypervascular
     solid = base + step

@@ -7,6 +7,7 @@ import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import nn
+from torch.nn import functional
 
 from abdoseg.networks import build_dynunet
 from tests.networks.measure import giga_macs, parameter_count
@@ -55,6 +56,37 @@ def test_convolutions_are_those_of_nnunet(plan):
         return sorted(shape for shape in shapes.values() if len(shape) == 5)
 
     assert kernels(ours) == kernels(theirs)
+
+
+def nnunet_name(name, stages):
+    """Where nnU-Net's own code keeps one of our parameters."""
+    block, *rest, leaf = name.split(".")
+    if block in ("output_block", "deep_supervision_heads"):
+        level = 0 if block == "output_block" else int(rest[0]) + 1
+        return f"decoder.seg_layers.{stages - 2 - level}.{leaf}"
+    if "transp_conv" in rest:
+        return f"decoder.transpconvs.{rest[0]}.{leaf}"
+    unit = next(part for part in rest if part in ("conv1", "conv2", "norm1", "norm2"))
+    convolution = f"convs.{int(unit[-1]) - 1}.{unit[:-1]}.{leaf}"
+    if block == "upsamples":
+        return f"decoder.stages.{rest[0]}.{convolution}"
+    stage = {"input_block": 0, "bottleneck": stages - 1}.get(block)
+    return f"encoder.stages.{int(rest[0]) + 1 if stage is None else stage}.0.{convolution}"
+
+
+def test_answers_are_those_of_nnunet_with_the_same_weights():
+    torch.manual_seed(0)
+    ours, theirs = build_dynunet(SMALL_PLAN).train(), nnunet_network(SMALL_PLAN).train()
+    weights = theirs.state_dict()
+    ours.load_state_dict({name: weights[nnunet_name(name, stages=4)] for name in ours.state_dict()})
+    image = torch.randn(2, 1, 16, 16, 8)
+
+    heads = theirs(image)
+
+    assert len(heads) == 3
+    for mine, head in zip(ours(image).unbind(1), heads, strict=True):
+        torch.testing.assert_close(mine, functional.interpolate(head, (16, 16, 8)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours.eval()(image), heads[0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("deep_supervision", [True, False])

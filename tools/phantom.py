@@ -51,16 +51,17 @@ def phantom(
     shares: of 2200, 888 tumor only, 10 four organs, 455 five organs (liver, kidneys, spleen, pancreas), 597 those five
     and tumor, 250 all organs, 28 of which lack an organ; no label has all 13 organs and tumor.
 
+    The folder gets imagesTr2200/FLARE23_0001_0000.nii.gz and so on with their partial labels
+    labelsTr2200/FLARE23_0001.nii.gz; unlabelTr1800/FLARE23_2201_0000.nii.gz (numbered on from the training scans, at
+    least from 2201); validation/FLARE23Ts_0001_0000.nii.gz (three of four with a tumor); for every scan, its complete
+    truth (13 organs and tumor) truth/ID.nii.gz; and phantom.json with the settings and, for each scan, label kind,
+    missing organs, tumors (host, mm^3), spacing, orientation and contrast phase.
+
     A second call with the same settings makes what is missing and nothing else. The same seed gives the same bytes;
     a scan depends on the seed, its number and its kind of label only.
 
     Args:
-        output_dir: Folder to write to. It gets
-            imagesTr2200/FLARE23_0001_0000.nii.gz and labelsTr2200/FLARE23_0001.nii.gz: training scans, partial labels;
-            unlabelTr1800/FLARE23_2201_0000.nii.gz: scans without label, numbered on from 2201 (or after the last case);
-            validation/FLARE23Ts_0001_0000.nii.gz: test scans, three of four with a tumor;
-            truth/ID.nii.gz: the complete truth (13 organs and tumor) of every scan;
-            phantom.json: settings and, for each scan, label kind, missing organs, tumors, spacing, orientation, phase.
+        output_dir: Folder to write to.
         cases: Number of training scans.
         unlabeled: Number of scans without label.
         test_cases: Number of test scans.

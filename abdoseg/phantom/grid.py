@@ -8,13 +8,33 @@ MARGIN_MM = 9.0  # beyond a shape's surface, so that soft edges and sheaths of f
 REACH_MM = 360.0  # the lattice of displacements spans -REACH_MM..REACH_MM in every direction
 
 
-def spline_basis(positions: np.ndarray, spacing: float) -> np.ndarray:
-    """Cubic B-spline basis (n, m) on a lattice of ``spacing`` mm that spans ``REACH_MM`` on either side of 0."""
-    count = lattice_size(spacing)
-    at = (np.clip(positions, -REACH_MM, REACH_MM) + REACH_MM) / spacing + 1
-    t = np.abs(at[:, None] - np.arange(count))
-    near, far = 2 / 3 - t * t + t**3 / 2, (2 - t) ** 3 / 6
-    return np.where(t < 1, near, np.where(t < 2, far, 0)).astype(np.float32)
+def spline(values: np.ndarray, axis: int, positions: np.ndarray, spacing: float) -> np.ndarray:
+    """Cubic B-spline of lattice values along one axis.
+
+    Sums four terms element by element, without a matrix product: so the result has the same bits with any number of
+    threads.
+
+    Parameters
+    ----------
+    values : float32 array whose ``axis`` is a lattice of `lattice_size` points from ``-REACH_MM - spacing`` on.
+    axis : the axis.
+    positions : (n,) where to evaluate, mm.
+    spacing : of the lattice, mm.
+
+    Returns
+    -------
+    float32 array, n long along ``axis``.
+    """
+    at = (np.clip(positions, -REACH_MM, REACH_MM) + REACH_MM) / spacing
+    first = np.floor(at).astype(int)
+    t = at - first
+    weights = ((1 - t) ** 3 / 6, 2 / 3 - t**2 + t**3 / 2, 2 / 3 - (1 - t) ** 2 + (1 - t) ** 3 / 2, t**3 / 6)
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    total = 0
+    for k, weight in enumerate(weights):
+        total = total + weight.astype(np.float32).reshape(shape) * np.take(values, first + k, axis)
+    return total
 
 
 def lattice_size(spacing: float) -> int:
@@ -41,11 +61,9 @@ class Pose:
         """Displacement (3, nx, ny, nz) in mm at the grid of three coordinate vectors (mm, reference size)."""
         total = 0
         for spacing, lattice in self.lattices:
-            part = np.tensordot(lattice, spline_basis(z, spacing), axes=(3, 1))
-            part = np.tensordot(part, spline_basis(y, spacing), axes=(2, 1))
-            part = np.tensordot(part, spline_basis(x, spacing), axes=(1, 1))
-            total = total + part.transpose(0, 3, 2, 1)
-        return np.ascontiguousarray(total)
+            part = spline(spline(lattice, 3, z, spacing), 2, y, spacing)
+            total = total + spline(part, 1, x, spacing)
+        return total
 
 
 def random_pose(rng: np.random.Generator, variation: float) -> Pose:

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from abdoseg.phantom.grid import REACH_MM, Grid, Pose, lattice_size, random_pose, spline_basis
+from abdoseg.phantom.grid import REACH_MM, Grid, Pose, lattice_size, random_pose, spline
 
 
-def test_spline_weights_add_up_to_one_and_reproduce_a_straight_line():
+def test_a_spline_of_a_straight_line_is_that_line_and_a_single_weight_is_a_bell():
     spacing, positions = 24.0, np.linspace(-300, 300, 41)
-    basis = spline_basis(positions, spacing)
-    np.testing.assert_allclose(basis.sum(1), 1, atol=1e-6)
-    lattice = (np.arange(lattice_size(spacing)) - 1) * spacing - REACH_MM
-    np.testing.assert_allclose(basis @ lattice, positions, atol=1e-3)
+    lattice = ((np.arange(lattice_size(spacing)) - 1) * spacing - REACH_MM).astype(np.float32)
+    np.testing.assert_allclose(spline(lattice, 0, positions, spacing), positions, atol=1e-3)
+    single = np.zeros((2, lattice_size(spacing)), np.float32)
+    single[1, 16] = 6  # at (16 - 1) * 24 - 360 = 0 mm; cubic B-spline: 4/6, 1/6 a step away, 0 two steps away
+    made = spline(single, 1, np.array([-48.0, -24.0, 0.0, 24.0, 48.0]), spacing)
+    np.testing.assert_allclose(made, [[0] * 5, [0, 1, 4, 1, 0]], atol=1e-5)
 
 
 def test_without_roll_and_displacement_the_grid_is_the_scaled_world():

@@ -55,8 +55,11 @@ def write_label_map(path: str | os.PathLike, labels: np.ndarray, like: nib.Nifti
         If the shapes differ.
     """
     if labels.shape != like.shape[:3]:
-        raise ValueError(f"{path}: the label map has shape {labels.shape}, its image {like.shape[:3]}; they must agree.")
+        raise ValueError(
+            f"{path}: the label map has shape {labels.shape}, its image {like.shape[:3]}; make them agree."
+        )
     header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
     header.set_xyzt_units("mm")
     image = nib.Nifti1Image(labels.astype(np.uint8), like.affine, header)
     image.set_sform(like.affine, code=int(like.header["sform_code"]) or 1)

@@ -1,4 +1,4 @@
-"""Ignite handlers that MONAI lacks: gradient clipping, resuming in place, learning curves, scores on the scan's grid."""
+"""Ignite handlers that MONAI lacks: gradient clipping, resuming in place, learning curves, FLARE23 scores."""
 
 import json
 import logging
@@ -10,11 +10,15 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 
 from abdoseg.files import atomic_path, write_json
-from abdoseg.labels import NAMES
 from abdoseg.metrics import flare_scores, summarize
 from abdoseg.transforms import spacing_of
 
 logger = logging.getLogger(__name__)
+
+
+def step_loss(output: dict | list[dict]) -> float:
+    """Loss of one training step, from the trainer's output, decollated into a list or not."""
+    return float((output[0] if isinstance(output, list) else output)["loss"])
 
 
 class ClipGradients:
@@ -112,7 +116,7 @@ class LearningCurve:
 
     def collect(self, engine: Engine) -> None:
         """Note the loss of one step."""
-        self.losses.append(float(engine.state.output["loss"]))
+        self.losses.append(step_loss(engine.state.output))
 
     def note_validation(self, evaluator: Engine) -> None:
         """Note the key metric of a validation that has just ended; see ``ValidationCurve``."""

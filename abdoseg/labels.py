@@ -1,4 +1,4 @@
-"""The one table of classes: id, name, side pair, surface tolerance; everything that names a class reads it from here."""
+"""The one table of classes: id, name, side pair, surface tolerance; whatever names a class reads it here."""
 
 from dataclasses import dataclass
 

@@ -98,7 +98,8 @@ def root_frequency_weights(
 
     Parameters
     ----------
-    samples : dictionaries with a label map (1, x, y, z) of integers under ``key``; at most ``limit`` are read.
+    samples : dictionaries with a label map (1, x, y, z) of integers under ``key``, or lists of them, as transforms that
+        crop give; at most ``limit`` are read.
     classes : number of classes, background included.
     background : whether the returned list starts with the background's weight.
 
@@ -108,7 +109,8 @@ def root_frequency_weights(
     """
     counts = torch.zeros(classes, dtype=torch.float64)
     for _, sample in zip(range(limit), samples, strict=False):
-        counts += torch.bincount(torch.as_tensor(sample[key]).flatten().long(), minlength=classes)
+        for crop in sample if isinstance(sample, list) else [sample]:
+            counts += torch.bincount(torch.as_tensor(crop[key]).flatten().long(), minlength=classes)
     if not counts.any():
         raise ValueError("Class weights need at least one training sample; the data list is empty.")
     counts = torch.where(counts > 0, counts, counts[counts > 0].min())

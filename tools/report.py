@@ -10,12 +10,13 @@ from statistics import fmean
 import numpy as np
 
 from abdoseg.datalist import read_datalist
-from abdoseg.files import CaseError, atomic_path
+from abdoseg.files import CaseError, atomic_path, write_json
 from abdoseg.label_maps import grid_difference, open_volume, read_label_map
 from abdoseg.labels import NAMES, ORGAN_IDS, TUMOR_ID
 from tools import report_page as html
 from tools.evaluate import to_ras
 from tools.report_figures import label_statistics_figure, learning_curves_figure, overlay_figure, scores_figure
+from tools.results import collect_results, format_results
 
 NETWORKS = ("teacher", "coarse", "fine")
 Paths = Mapping[str, str | os.PathLike]
@@ -26,7 +27,7 @@ def report(work_dir: str, output: str | None = None, title: str | None = None) -
 
     It reads audit/datalist.json, audit/audit.json, scores/ARM.json, predictions/ARM/, learning_curve.jsonl of the
     networks (teacher/, coarse/, fine/) and manifests/. What is missing is left out and named. Beside the HTML file,
-    overlay.png shows the median case.
+    overlay.png shows the median case, and WORK_DIR/results.json holds the figures.
 
     Parameters
     ----------
@@ -44,6 +45,8 @@ def report(work_dir: str, output: str | None = None, title: str | None = None) -
         raise CaseError(f"{work}: no audit/datalist.json; give the work folder of `python -m tools run`.")
     score_files = sorted((work / "scores").glob("*.json"), key=lambda path: (path.stem != "teacher", path.stem))
     manifests = _manifests(work / "manifests")
+    seconds = {manifest["stage"]: manifest["seconds"] for manifest in manifests if "seconds" in manifest}
+    versions = manifests[-1].get("versions", {}) if manifests else {}
     output_html = Path(output) if output else work / "report" / "index.html"
     build_report(
         output_html,
@@ -53,10 +56,13 @@ def report(work_dir: str, output: str | None = None, title: str | None = None) -
         datalist=work / "audit" / "datalist.json",
         audit=work / "audit" / "audit.json",
         curves={name: work / name / "learning_curve.jsonl" for name in NETWORKS},
-        seconds={manifest["stage"]: manifest["seconds"] for manifest in manifests if "seconds" in manifest},
-        versions=manifests[-1].get("versions", {}) if manifests else {},
+        seconds=seconds,
+        versions=versions,
     )
-    print(f"report: {output_html}")
+    results = collect_results({path.stem: json.loads(path.read_text()) for path in score_files}, seconds, versions)
+    write_json(work / "results.json", results)
+    print(format_results(results))
+    print(f"figures: {work / 'results.json'}", f"report:  {output_html}", sep="\n")
     return {"report": str(output_html)}
 
 

@@ -10,6 +10,7 @@ from ignite.handlers import ProgressBar
 from monai.bundle import ConfigWorkflow
 
 from abdoseg.files import CaseError
+from abdoseg.handlers import step_loss
 from tools.chain import BUNDLES, Manifests, Stage, folder_signature, load_pipeline
 
 
@@ -122,7 +123,7 @@ def _run_bundle(stage: Stage, work_dir: Path, chain: str, tracking: str | None) 
         logging.getLogger("ignite").setLevel(logging.WARNING)
         trainer = workflow.parser.get_parsed_content("train#trainer")
         ProgressBar(desc=stage.name, ncols=100).attach(
-            trainer, output_transform=lambda output: {"loss": float(output["loss"])}
+            trainer, output_transform=lambda output: {"loss": step_loss(output)}
         )
     result = workflow.run()
     workflow.finalize()

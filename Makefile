@@ -1,0 +1,43 @@
+# Thin names for the usual commands; `make` alone lists them.
+PYTHON := .venv/bin/python
+DEMO := runs/demo
+
+.PHONY: help install install-test demo test test-full lint real-check clean-demo
+
+help:
+	@echo "make demo        the main job on a data set that it makes itself, in at most 10 minutes on 2 cores"
+	@echo "make test        the tests (at most 10 minutes)"
+	@echo "make test-full   the slow tests (at most 30 minutes more)"
+	@echo "make real-check  train and score on one real CT, where ../shared/data holds it (at most 30 minutes)"
+	@echo "make lint        ruff"
+
+install: .venv/installed
+install-test: .venv/installed-test
+
+# torch is pinned in pyproject.toml and in the constraint, so that no dependency brings a second build of it.
+.venv/installed: pyproject.toml
+	python3.11 -m venv .venv
+	$(PYTHON) -m pip install -q "torch==2.13.0" -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(PYTHON) -m pip install -q "torch==2.13.0" -e '.[test]'
+	touch $@
+
+demo: install
+	$(PYTHON) -m tools phantom --output_dir $(DEMO)/data --size demo
+	$(PYTHON) -m tools run two_stage --data_dir $(DEMO)/data --work_dir $(DEMO) --preset demo
+
+test: install-test
+	$(PYTHON) -m pytest -m "not slow"
+
+test-full: install-test
+	$(PYTHON) -m pytest -m slow
+
+lint: install-test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+real-check: install
+	$(PYTHON) -m tools real_check --scan ../shared/data/ct_example_3mm/ct.nii.gz \
+	    --label ../shared/data/ct_example_3mm/label_flare.nii.gz --work_dir runs/real-check

@@ -3,15 +3,20 @@
 import json
 import logging
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
+from monai.handlers import CheckpointSaver, MLFlowHandler, StatsHandler
 
-from abdoseg.files import atomic_path, write_json
-from abdoseg.metrics import flare_scores, summarize
-from abdoseg.transforms import spacing_of
+from abdoseg.datalist import case_id
+from abdoseg.files import CaseError, atomic_path, write_json
+from abdoseg.labels import CLASS_IDS
+from abdoseg.metrics import score_label_maps, summarize
+from abdoseg.networks import unwrap
+from abdoseg.transforms import affine_of, file_name_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,33 +49,36 @@ class Resume:
     """Save the whole training state after each epoch, go on from it when the same command starts again.
 
     Unlike MONAI's ``CheckpointSaver`` and ``CheckpointLoader`` it can stand in ``train#handlers`` (it takes the trainer
-    from ``attach``), and it deletes its file when training has ended, so that a later training starts anew.
+    from ``attach``), and it deletes its file when training has ended, so that a later training starts anew. In
+    distributed training every process reads and the first one writes; networks are stored without their wrapper, so
+    that training may go on with another number of processes.
 
     Parameters
     ----------
     path : file of the state; written aside and renamed.
     objects : name -> object with ``state_dict`` and ``load_state_dict``, e.g. model, optimizer, learning rate schedule.
-    save : whether to write (in distributed training only rank 0 does).
     """
 
-    def __init__(self, path: str | os.PathLike, objects: dict, save: bool = True) -> None:
+    def __init__(self, path: str | os.PathLike, objects: dict) -> None:
         self.path = Path(path)
-        self.objects = objects
-        self.save = save
+        self.objects = {name: unwrap(target) for name, target in objects.items()}
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.load)
-        if self.save:
+        if engine.state.rank == 0:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.store)
             engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def load(self, engine: Engine) -> None:
-        """Restore all objects and the engine's counters, if the file is there."""
+        """Restore all objects and the engine's counters, if the file is there; CaseError if it does not fit."""
         if not self.path.exists():
             return
         state = torch.load(self.path, map_location="cpu", weights_only=True)
-        for name, target in self.objects.items():
-            target.load_state_dict(state[name])
+        try:
+            for name, target in self.objects.items():
+                target.load_state_dict(state[name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CaseError(f"{self.path} is of another training ({error}); delete it to start anew.") from error
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["iteration"]
         logger.info("Resumed %s after epoch %d.", self.path, state["epoch"])
@@ -94,11 +102,15 @@ class LearningCurve:
     ----------
     path : the ``.jsonl`` file. Training that starts at epoch 1 starts it anew; training that resumes keeps it.
     optimizer : its first parameter group tells the learning rate.
+    evaluator : engine of the validations between the epochs, whose key metric is the mean DSC; None: there is none.
     """
 
-    def __init__(self, path: str | os.PathLike, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self, path: str | os.PathLike, optimizer: torch.optim.Optimizer, evaluator: Engine | None = None
+    ) -> None:
         self.path = Path(path)
         self.optimizer = optimizer
+        self.evaluator = evaluator
         self.losses: list[float] = []
         self.validation_dsc: float | None = None
 
@@ -106,6 +118,8 @@ class LearningCurve:
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
+        if self.evaluator is not None:
+            self.evaluator.add_event_handler(Events.COMPLETED, self.note_validation)
 
     def start(self, engine: Engine) -> None:
         """Begin an empty file, or keep the epochs that a resumed training has behind it."""
@@ -119,7 +133,7 @@ class LearningCurve:
         self.losses.append(step_loss(engine.state.output))
 
     def note_validation(self, evaluator: Engine) -> None:
-        """Note the key metric of a validation that has just ended; see ``ValidationCurve``."""
+        """Note the key metric of a validation that has just ended."""
         self.validation_dsc = float(evaluator.state.metrics[evaluator.state.key_metric_name])
 
     def write(self, engine: Engine) -> None:
@@ -135,28 +149,22 @@ class LearningCurve:
         self.losses, self.validation_dsc = [], None
 
 
-class ValidationCurve:
-    """Hand the key metric of each validation to a ``LearningCurve``; attach it to the evaluator's handlers."""
-
-    def __init__(self, curve: LearningCurve) -> None:
-        self.curve = curve
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.COMPLETED, self.curve.note_validation)
-
-
 class FlareScores:
     """Score each inferred label map against its reference on the scan's own grid, by the official FLARE23 rules.
 
-    Attach it to an evaluator whose output holds ``pred`` and ``label`` as (1, x, y, z) RAS label maps with an affine.
+    Attach it to an evaluator whose output holds ``pred`` and ``label``, (1, x, y, z) label maps on one grid, the label
+    a MetaTensor, and perhaps ``id``; else the label's file names the case.
 
     Parameters
     ----------
-    path : JSON file with the summary and each case's scores, written when the evaluator has ended.
+    path : JSON file, written when the evaluator has ended: ``{"summary": see abdoseg.metrics.summarize, "cases": {id:
+        {class name: {"dsc", "nsd", "present"}}}}``.
+    classes : ids to score.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike, classes: Iterable[int] = CLASS_IDS) -> None:
         self.path = Path(path)
+        self.classes = tuple(classes)
         self.cases: dict[str, dict] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -165,13 +173,27 @@ class FlareScores:
 
     def __call__(self, engine: Engine) -> None:
         for item in engine.state.output:
-            prediction, reference = (item[key][0].cpu().numpy().astype("uint8") for key in ("pred", "label"))
-            scores = flare_scores(prediction, reference, spacing_of(item["label"]))
-            present = {int(label) for label in set(reference.ravel())} - {0}
-            self.cases[str(item.get("id", len(self.cases)))] = {"scores": scores, "present": sorted(present)}
+            prediction, reference = (
+                torch.as_tensor(item[key])[0].cpu().numpy().astype("uint8") for key in ("pred", "label")
+            )
+            name = item.get("id") or case_id(file_name_of(item["label"]))
+            self.cases[name] = score_label_maps(prediction, reference, affine_of(item["label"]), self.classes)
 
     def write(self, engine: Engine) -> None:
         """Write the JSON file."""
         summary = summarize(self.cases)
         write_json(self.path, {"summary": summary, "cases": self.cases})
-        logger.info("Scores of %d cases: %s", len(self.cases), self.path)
+        organs, tumor = summary["organ_mean_dsc"], summary["tumor_dsc"]
+        logger.info("%d cases: organ mean DSC %s, tumor DSC %s: %s", len(self.cases), organs, tumor, self.path)
+
+
+def handlers_of_rank(handlers: Sequence, rank: int) -> list:
+    """Handlers that a process of a distributed training attaches: the first all, the others none that writes or tells.
+
+    Parameters
+    ----------
+    handlers : objects with ``attach``.
+    rank : number of the process, from 0.
+    """
+    first_only = (CheckpointSaver, StatsHandler, MLFlowHandler, LearningCurve)
+    return [handler for handler in handlers if rank == 0 or not isinstance(handler, first_only)]

@@ -4,15 +4,13 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 from tqdm import tqdm
 
 from abdoseg.datalist import case_id, load_cases
 from abdoseg.files import CaseError, write_json
 from abdoseg.label_maps import grid_difference, read_label_map
 from abdoseg.labels import CLASS_IDS, NAMES
-from abdoseg.metrics import case_presence, flare_scores, summarize
+from abdoseg.metrics import score_label_maps, summarize
 
 
 def evaluate(
@@ -83,19 +81,7 @@ def score_case(
     difference = grid_difference(predicted_image, true_image)
     if difference:
         raise CaseError(f"{prediction}: has {difference}; it must lie on the grid of its reference {reference}.")
-    true_labels, spacing = to_ras(true_labels, true_image.affine)
-    predicted_labels, _ = to_ras(predicted_labels, true_image.affine)
-    present = case_presence(true_labels)
-    return {
-        NAMES[class_id]: {**score, "present": class_id in present}
-        for class_id, score in flare_scores(predicted_labels, true_labels, spacing, class_ids).items()
-    }
-
-
-def to_ras(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """Turn a volume of any orientation to (x, y, z) RAS; also gives its voxel size in mm along (x, y, z)."""
-    image = nib.as_closest_canonical(nib.Nifti1Image(volume, affine))
-    return np.asarray(image.dataobj), tuple(float(size) for size in nib.affines.voxel_sizes(image.affine))
+    return score_label_maps(predicted_labels, true_labels, true_image.affine, class_ids)
 
 
 def format_table(summary: Mapping) -> str:

@@ -13,8 +13,8 @@ from abdoseg.datalist import read_datalist
 from abdoseg.files import CaseError, atomic_path, write_json
 from abdoseg.label_maps import grid_difference, open_volume, read_label_map
 from abdoseg.labels import NAMES, ORGAN_IDS, TUMOR_ID
+from abdoseg.metrics import to_ras
 from tools import report_page as html
-from tools.evaluate import to_ras
 from tools.report_figures import label_statistics_figure, learning_curves_figure, overlay_figure, scores_figure
 from tools.results import collect_results, format_results
 

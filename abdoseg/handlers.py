@@ -100,7 +100,8 @@ class LearningCurve:
 
     Parameters
     ----------
-    path : the ``.jsonl`` file. Training that starts at epoch 1 starts it anew; training that resumes keeps it.
+    path : the ``.jsonl`` file. Training that starts at epoch 1 starts it anew; training that resumes keeps the epochs
+        behind it.
     optimizer : its first parameter group tells the learning rate.
     evaluator : engine of the validations between the epochs, whose key metric is the mean DSC; None: there is none.
     """
@@ -115,18 +116,10 @@ class LearningCurve:
         self.validation_dsc: float | None = None
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
         if self.evaluator is not None:
             self.evaluator.add_event_handler(Events.COMPLETED, self.note_validation)
-
-    def start(self, engine: Engine) -> None:
-        """Begin an empty file, or keep the epochs that a resumed training has behind it."""
-        rows = self.path.read_text().splitlines() if self.path.exists() else []
-        kept = [row for row in rows if json.loads(row)["epoch"] <= engine.state.epoch]
-        with atomic_path(self.path) as temporary:
-            temporary.write_text("".join(f"{row}\n" for row in kept))
 
     def collect(self, engine: Engine) -> None:
         """Note the loss of one step."""
@@ -137,15 +130,17 @@ class LearningCurve:
         self.validation_dsc = float(evaluator.state.metrics[evaluator.state.key_metric_name])
 
     def write(self, engine: Engine) -> None:
-        """Append the line of the epoch that has just ended."""
+        """Write the line of the epoch that has just ended behind those of the epochs before it."""
         row = {
             "epoch": engine.state.epoch,
             "loss": sum(self.losses) / len(self.losses),
             "lr": float(self.optimizer.param_groups[0]["lr"]),
             "validation_dsc": self.validation_dsc,
         }
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        rows = self.path.read_text().splitlines() if self.path.exists() else []
+        kept = [line for line in rows if json.loads(line)["epoch"] < engine.state.epoch]
+        with atomic_path(self.path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in [*kept, json.dumps(row)]))
         self.losses, self.validation_dsc = [], None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from abdoseg.files import write_json
+from abdoseg.files import CaseError, write_json
 from abdoseg.networks.background import WithBackground
 from abdoseg.networks.coarse_to_fine import CoarseToFineNetwork
 from abdoseg.networks.efficient_segnet import EfficientSegNet
@@ -128,7 +128,7 @@ def read_architecture(path: str | os.PathLike, default: dict) -> dict:
 
     Raises
     ------
-    ValueError
+    CaseError
         If the file is not JSON, or not the architecture of a network; names the file.
     """
     path = Path(path)
@@ -137,9 +137,9 @@ def read_architecture(path: str | os.PathLike, default: dict) -> dict:
     try:
         return complete_architecture(json.loads(path.read_text()))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); write it with write_architecture.") from error
+        raise CaseError(f"{path} is not valid JSON ({error}); write it with write_architecture.") from error
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise CaseError(f"{path}: {error}") from error
 
 
 def write_architecture(path: str | os.PathLike, architecture: dict) -> None:

@@ -7,9 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from abdoseg.files import CaseError
 from abdoseg.networks.architecture import ARCHITECTURE_FILE, CARRIED, read_architecture
 from abdoseg.networks.coarse_to_fine import CoarseToFineNetwork
 from abdoseg.networks.strict import REMEDY, state_faults
+
+
+class MismatchError(CaseError, RuntimeError):
+    """A checkpoint of another network; also a RuntimeError, as PyTorch's ``load_state_dict`` raises."""
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -29,7 +34,7 @@ def read_state(path: str | os.PathLike, key: str | None = None) -> dict[str, Ten
     ------
     FileNotFoundError
         If there is no such file.
-    ValueError
+    CaseError
         If the file is not a checkpoint, or holds no weights under ``key``.
     """
     path = Path(path)
@@ -38,13 +43,13 @@ def read_state(path: str | os.PathLike, key: str | None = None) -> dict[str, Ten
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a checkpoint of tensors and plain values; save a state dict.") from error
+        raise CaseError(f"{path} is not a checkpoint of tensors and plain values; save a state dict.") from error
     if key is None and isinstance(content, dict) and isinstance(content.get("model"), dict):
         key = "model"
     state = content if key is None or not isinstance(content, dict) else content.get(key)
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         where = "" if key is None else f" under the key {key!r}"
-        raise ValueError(f"{path} holds no state dict{where}; save network.state_dict(), or {{'model': state_dict}}.")
+        raise CaseError(f"{path} holds no state dict{where}; save network.state_dict(), or {{'model': state_dict}}.")
     return state
 
 
@@ -62,16 +67,16 @@ def load_checkpoint(path: str | os.PathLike, network: nn.Module, key: str | None
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    FileNotFoundError, CaseError
         See ``read_state``.
-    RuntimeError
+    MismatchError
         If a name is missing or unexpected, or a shape differs; names the file, and nothing is loaded.
     """
     state = read_state(path, key)
     module = unwrap(network)
     faults = state_faults(module.state_dict(), state)
     if faults:
-        raise RuntimeError(f"{path} does not fit the network: {faults}; {REMEDY}.")
+        raise MismatchError(f"{path} does not fit the network: {faults}; {REMEDY}.")
     module.load_state_dict(state)
     return network
 
@@ -91,21 +96,21 @@ def load_coarse(container: nn.Module, path: str | os.PathLike) -> nn.Module:
 
     Raises
     ------
-    ValueError
+    CaseError
         If the container has no coarse part, or its architecture differs from the one beside the checkpoint.
-    FileNotFoundError, RuntimeError
+    FileNotFoundError, MismatchError
         See ``load_checkpoint``.
     """
     module = unwrap(container)
     if not isinstance(module, CoarseToFineNetwork) or module.coarse is None:
-        raise ValueError(f"{path} cannot be loaded: the network has no coarse part; give its architecture one.")
+        raise CaseError(f"{path} cannot be loaded: the network has no coarse part; give its architecture one.")
     beside = Path(path).parent / ARCHITECTURE_FILE
     expected = getattr(module.coarse, "architecture", None)
     if expected is not None and beside.exists():
         found = read_architecture(beside, expected)
         for name in sorted({*expected, *found} - {CARRIED}):
             if found.get(name) != expected.get(name):
-                raise ValueError(
+                raise CaseError(
                     f"{beside} has {name} {found.get(name)!r} but the container's coarse part has "
                     f"{expected.get(name)!r}; build the coarse part from that file."
                 )

@@ -28,10 +28,18 @@ class LoadScand(LoadImaged):
                 raise CaseError(f"{path}: there is no such file; the {key} must be an existing NIfTI file.")
         try:
             return super().__call__(data, reader)
+        except Exception:
+            for key in self.key_iterator(data):
+                self._load_alone(data[key], reader)
+            raise
+
+    def _load_alone(self, path: str, reader) -> None:
+        """Raise a CaseError if this one of the files is what cannot be read."""
+        try:
+            self._loader(path, reader)
         except Exception as error:
-            names = ", ".join(str(data[key]) for key in self.key_iterator(data))
             reason = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
-            raise CaseError(f"{names}: cannot be read ({reason}); it must be an intact NIfTI file.") from error
+            raise CaseError(f"{path}: cannot be read ({reason}); it must be an intact NIfTI file.") from error
 
 
 class CheckScand(Transform):

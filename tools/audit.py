@@ -1,4 +1,4 @@
-"""`audit`: what is in a data set, what is wrong with it, and the datalist that every later step reads."""
+"""Check a data set: what is in it, what is wrong with it, and the datalist that every later step reads."""
 
 import gzip
 import math
@@ -42,32 +42,22 @@ def audit(
     A strong case is one in which every organ is drawn, a weak case has only some classes; what nobody drew in a weak
     case is unknown, not absent. Each case's list of annotated classes goes into the datalist.
 
-    Parameters
-    ----------
-    data_dir : str
-        The data set, a folder in the FLARE23 layout.
-    output_dir : str
-        Where datalist.json and audit.json are written; made if missing.
-    strong_rule : str
-        count calls a case strong if exactly 13 classes are drawn (paper A). anatomy calls it strong if all organs are
-        drawn but those that people live without (gallbladder, spleen, one kidney, one adrenal gland); the missing
-        ones then count as annotated and absent.
-    seed : int
-        Both splits are drawn with it; the same seed and cases give the same splits.
-    teacher_validation_fraction : float
-        Share of the strong cases held out from the teacher (paper A: 0.2).
-    validation_fraction : float
-        Share of all training cases held out from the students, as long as it is not more than validation_cases.
-    validation_cases : int
-        The most cases that are held out from the students (paper A: 100 of 2200).
-    num_threads : int
-        Cases read at once.
+    Args:
+        data_dir: The data set, a folder in the FLARE23 layout.
+        output_dir: Where datalist.json and audit.json are written; made if missing.
+        strong_rule: "count" calls a case strong if exactly 13 classes are drawn (paper A). "anatomy" calls it strong if
+            all organs are drawn but those that people live without (gallbladder, spleen, one kidney, one adrenal
+            gland); the missing ones then count as annotated and absent.
+        seed: Both splits are drawn with it; the same seed and cases give the same splits.
+        teacher_validation_fraction: Share of the strong cases held out from the teacher (paper A has 0.2).
+        validation_fraction: Share of all training cases held out from the students, as long as it is not more than
+            validation_cases.
+        validation_cases: The most cases that are held out from the students (paper A has 100 of 2200).
+        num_threads: Cases read at once.
 
-    Returns
-    -------
-    dict
-        ``datalist`` and ``audit`` (the paths written), ``kinds`` (number of cases) and ``failed`` (``{id: reason}`` of
-        the cases set aside).
+    Returns:
+        "datalist" and "audit" (the paths written), "kinds" (number of cases) and "failed" ({id: reason} of the cases
+        set aside).
     """
     if strong_rule not in STRONG_RULES:
         raise CaseError(f"Unknown strong rule {strong_rule!r}. Use {' or '.join(map(repr, STRONG_RULES))}.")

@@ -25,22 +25,19 @@ def evaluate(
     A case that cannot be scored (no prediction, another grid than its reference, an unknown label value, a broken
     file) is named, left out of the means, and makes the command end with exit code 1; the other cases are scored.
 
-    Parameters
-    ----------
-    predictions : folder of predicted label maps ID.nii.gz, or one such file.
-    references : folder of true label maps ID.nii.gz, one such file, or a datalist (.json) whose section "testing"
-        names them.
-    output : JSON file to write, with the means ("summary"), the scores of each case ("cases") and the cases that could
-        not be scored with their reasons ("failed").
-    cases : ids of the cases to score, separated by commas; every reference if left out.
-    classes : names or ids of the classes to score, separated by commas, for example "liver,spleen" where nobody drew
-        the others; all 14 if left out.
+    Args:
+        predictions: Folder of predicted label maps ID.nii.gz, or one such file.
+        references: Folder of true label maps ID.nii.gz, one such file, or a datalist (.json) whose section "testing"
+            names them.
+        output: JSON file to write, with the means ("summary"), the scores of each case ("cases") and the cases that
+            could not be scored with their reasons ("failed").
+        cases: Ids of the cases to score, separated by commas; every reference if left out.
+        classes: Names or ids of the classes to score, separated by commas, for example "liver,spleen" where nobody drew
+            the others; all 14 if left out.
 
-    Returns
-    -------
-    dict
-        The content of the JSON file: ``{"summary": see abdoseg.metrics.summarize, "cases": {id: {class name: {"dsc",
-        "nsd", "present"}}}, "failed": {id: reason}}``.
+    Returns:
+        The content of the JSON file: {"summary": see abdoseg.metrics.summarize, "cases": {id: {class name: {"dsc",
+        "nsd", "present"}}}, "failed": {id: reason}}.
     """
     class_ids = _class_ids(classes)
     pairs = _pairs(Path(predictions), Path(references), _names(cases))

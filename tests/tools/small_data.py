@@ -1,0 +1,75 @@
+"""Small real files for the tests of the commands: a data set in the FLARE23 layout, and weights of tiny networks."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from abdoseg.networks import build_network, write_architecture
+
+SHAPE = (24, 20, 18)
+AFFINE = np.diag([-12.0, 12.0, 14.0, 1.0]) + np.array([[0, 0, 0, 130], [0, 0, 0, -110], [0, 0, 0, -90], [0] * 4])
+ORGANS = tuple(range(1, 14))
+FIVE = (1, 2, 3, 4, 13)
+COARSE = {"kind": "residual_unet", "channels": [4, 8], "image_size": [16, 16, 16]}
+FINE = {"kind": "efficient_segnet", "channels": [4, 8], "image_size": [16, 16, 16]}
+STUDENT = {"kind": "coarse_to_fine", "coarse": COARSE, "fine": FINE}
+PLAN = {
+    "spacing": [12, 12, 14],
+    "patch_size": [16, 16, 16],
+    "batch_size": 1,
+    "features": [4, 8, 8],
+    "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+    "kernels": [[3, 3, 3], [3, 3, 3], [3, 3, 3]],
+    "normalization": {"lower": -900, "upper": 700, "mean": 50, "std": 200},
+    "classes": 14,
+}
+TEACHER = {"kind": "nnunet", "plan": PLAN}
+
+
+def labels_of(classes, seed: int = 0) -> np.ndarray:
+    """All 14 classes as boxes side by side, moved by the seed; those not in ``classes`` are 0."""
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    shift = seed % 3
+    for index in range(14):
+        x, y = 2 + 5 * (index % 4) + shift, 2 + 4 * (index // 4)
+        labels[x : x + 3, y : y + 3, 4:14] = index + 1
+    return np.where(np.isin(labels, classes), labels, 0).astype(np.uint8)
+
+
+def save(path: Path, volume: np.ndarray, affine=AFFINE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(volume, affine), path)
+    return path
+
+
+def save_scan(path: Path, seed: int = 0, affine=AFFINE) -> Path:
+    """A scan whose classes have their own HU, in noise."""
+    noise = np.random.default_rng(seed).normal(0, 10, SHAPE)
+    return save(path, (40.0 * labels_of(range(1, 15), seed) - 100 + noise).astype(np.int16), affine)
+
+
+def save_data_set(root: Path, training: list, testing: int = 0, truth: bool = True) -> Path:
+    """A data set whose training case number i has the classes ``training[i]`` drawn."""
+    for number, classes in enumerate(training, 1):
+        save_scan(root / "imagesTr2200" / f"{number:04}_0000.nii.gz", number)
+        save(root / "labelsTr2200" / f"{number:04}.nii.gz", labels_of(classes, number))
+    for number in range(101, 101 + testing):
+        save_scan(root / "validation" / f"{number:04}_0000.nii.gz", number)
+        if truth:
+            save(root / "truth" / f"{number:04}.nii.gz", labels_of(range(1, 15), number))
+    return root
+
+
+def save_weights(folder: Path, architecture: dict, seed: int = 0) -> Path:
+    """Random weights of a network beside its architecture."""
+    torch.manual_seed(seed)
+    network = build_network(architecture)
+    write_architecture(folder / "architecture.json", network.architecture)
+    torch.save(network.state_dict(), folder / "model.pt")
+    return folder
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-500])

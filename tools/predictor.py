@@ -1,0 +1,106 @@
+"""A bundle's inference, one scan at a time."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from monai.bundle import ConfigParser
+
+from abdoseg.files import CaseError
+from abdoseg.networks import ARCHITECTURE_FILE, load_checkpoint, read_architecture
+from tools.faults import fault_of, innermost
+
+
+class Predictor:
+    """Pre-processing, inferer and post-processing of a bundle's ``inference.yaml``.
+
+    Parameters
+    ----------
+    bundle : folder of the bundle.
+    output : folder for the label maps.
+    weights : folder with ``model.pt`` and ``architecture.json``; None takes the bundle's ``models``.
+    overrides : replace values of the config, by id.
+
+    Attributes
+    ----------
+    checkpoint : the file that the weights came from.
+    sha256 : its hash.
+    key : hash of all that decides a label map beside the scan: weights, config and overrides.
+
+    Raises
+    ------
+    CaseError
+        If there is no such bundle, config value or checkpoint, or the weights are of another network.
+    """
+
+    def __init__(self, bundle: Path, output: Path, weights: Path | None, overrides: Mapping) -> None:
+        bundle = bundle.absolute()
+        config = bundle / "configs" / "inference.yaml"
+        if not config.is_file():
+            raise CaseError(f"{bundle} is no bundle that labels scans: {config} is missing.")
+        self.checkpoint = (weights.absolute() if weights else bundle / "models") / "model.pt"
+        if not self.checkpoint.is_file():
+            raise CaseError(
+                f"{self.checkpoint} does not exist; train the bundle, or name the folder of its weights by --weights."
+            )
+        parser = ConfigParser()
+        parser.read_config(str(config))
+        parser.read_meta(str(bundle / "configs" / "metadata.json"))
+        _check_overrides(overrides, parser, config)
+        _check_kind(self.checkpoint.with_name(ARCHITECTURE_FILE), parser, bundle)
+        places = {"bundle_root": str(bundle), "ckpt_dir": str(self.checkpoint.parent), "output_dir": str(output)}
+        parser.update({**places, **overrides})
+        try:
+            self._build(parser)
+        except Exception as error:
+            if fault_of(error) is not None or not overrides:
+                raise
+            told = ", ".join(f"--{name} {value!r}" for name, value in overrides.items())
+            raise CaseError(f"{config} does not work with {told}: {innermost(error)}") from error
+        self.sha256 = hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
+        settings = json.dumps(dict(overrides), sort_keys=True, default=str)
+        self.key = hashlib.sha256(f"{self.sha256} {settings} ".encode() + config.read_bytes()).hexdigest()
+
+    def _build(self, parser: ConfigParser) -> None:
+        parser.parse()
+        content = parser.get_parsed_content
+        self.device = torch.device(content("device"))
+        try:
+            self.network = content("network_def")
+        except RuntimeError as error:
+            beside = self.checkpoint.with_name(ARCHITECTURE_FILE)
+            raise CaseError(f"{beside} describes a network that cannot be built: {innermost(error)}") from error
+        load_checkpoint(self.checkpoint, self.network)
+        self.network = self.network.to(self.device).eval()
+        self.preprocessing, self.postprocessing = content("preprocessing"), content("postprocessing")
+        self.inferer = content("inferer")
+
+    def __call__(self, scan: str) -> None:
+        """Label one scan and write its label map."""
+        item = self.preprocessing({"image": scan})
+        with torch.inference_mode():
+            item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
+        self.postprocessing(item)
+
+
+def _check_overrides(overrides: Mapping, parser: ConfigParser, config: Path) -> None:
+    options = ("input", "output", "weights", "section", "kind", "cases", "overwrite")
+    for name in overrides:
+        if name not in parser:
+            near = difflib.get_close_matches(name, [*options, *parser.config], n=1)
+            hint = f"Did you mean --{near[0]}?" if near else f"Options: {', '.join(options)}."
+            raise CaseError(
+                f"predict has no option --{name}, and {config} has no such value. {hint} "
+                f"Values of the config: {', '.join(map(str, parser.config))}."
+            )
+
+
+def _check_kind(path: Path, parser: ConfigParser, bundle: Path) -> None:
+    """Refuse the weights of another bundle, which the inferer could not run, before anything is built."""
+    default = parser.get("architecture")
+    found = read_architecture(path, default)["kind"]
+    if found != default["kind"]:
+        raise CaseError(f"{path} describes a network of kind {found!r}; {bundle.name} runs {default['kind']!r}.")

@@ -29,16 +29,13 @@ def report(work_dir: str, output: str | None = None, title: str | None = None) -
     networks (teacher/, coarse/, fine/) and manifests/. What is missing is left out and named. Beside the HTML file,
     overlay.png shows the median case, and WORK_DIR/results.json holds the figures.
 
-    Parameters
-    ----------
-    work_dir : the chain's work folder.
-    output : HTML file to write; WORK_DIR/report/index.html if left out.
-    title : headline; the name of the work folder if left out.
+    Args:
+        work_dir: The chain's work folder.
+        output: HTML file to write; WORK_DIR/report/index.html if left out.
+        title: Headline; the name of the work folder if left out.
 
-    Returns
-    -------
-    dict
-        ``{"report": path of the HTML file}``
+    Returns:
+        {"report": path of the HTML file}
     """
     work = Path(work_dir).absolute()
     if not (work / "audit" / "datalist.json").is_file():
@@ -58,6 +55,7 @@ def report(work_dir: str, output: str | None = None, title: str | None = None) -
         curves={name: work / name / "learning_curve.jsonl" for name in NETWORKS},
         seconds=seconds,
         versions=versions,
+        failed={manifest["stage"]: manifest["failed"] for manifest in manifests if manifest.get("failed")},
     )
     results = collect_results({path.stem: json.loads(path.read_text()) for path in score_files}, seconds, versions)
     write_json(work / "results.json", results)
@@ -76,6 +74,7 @@ def build_report(
     curves: Paths,
     seconds: Mapping[str, float],
     versions: Mapping[str, str],
+    failed: Mapping[str, Mapping[str, str]],
 ) -> None:
     """Write the report from named files; the last arm is the one whose cases are pictured.
 
@@ -90,6 +89,7 @@ def build_report(
     curves : network -> JSON lines ``{"epoch", "loss", "lr", "validation_dsc": float or None}``; need not exist.
     seconds : stage -> wall time in s.
     versions : package -> version.
+    failed : stage -> ``{case: reason}`` of what it set aside.
     """
     output_html = Path(output_html)
     scores = {arm: json.loads(Path(path).read_text()) for arm, path in arms.items()}
@@ -105,7 +105,7 @@ def build_report(
         _data_section(cases, findings),
         _curves_section(curves),
         html.section("Time", html.time_table(seconds) if seconds else html.note("No stage has left its time.")),
-        _failures_section(scores, findings.get("excluded", cases.get("excluded", []))),
+        _failures_section(scores, findings.get("excluded", cases.get("excluded", [])), failed),
         html.section("Versions", html.table(("package", "version"), versions.items())) if versions else "",
     ]
     written = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
@@ -261,12 +261,21 @@ def _curves_section(curves: Paths) -> str:
     return html.section("Learning curves", *parts)
 
 
-def _failures_section(scores: Mapping[str, Mapping], excluded: Sequence[Mapping]) -> str:
+def _failures_section(
+    scores: Mapping[str, Mapping], excluded: Sequence[Mapping], failed: Mapping[str, Mapping[str, str]]
+) -> str:
     rows = [("audit", entry["id"], entry["reason"]) for entry in excluded]
     rows += [
         (f"scoring {arm}", case, reason)
         for arm, content in scores.items()
         for case, reason in content["failed"].items()
+    ]
+    told = {(case, reason) for _, case, reason in rows}
+    rows += [
+        (stage, case, reason)
+        for stage, cases in failed.items()
+        for case, reason in cases.items()
+        if (case, reason) not in told
     ]
     body = (
         html.table(("step", "case", "reason"), rows, sentences=True)

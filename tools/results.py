@@ -26,6 +26,8 @@ def collect_results(scores: Mapping[str, Mapping], seconds: Mapping, versions: M
 def format_results(results: Mapping) -> str:
     """The arms side by side as a table for the terminal: class, n scans that contain it, DSC and NSD of each arm."""
     arms = results["arms"]
+    if not arms:
+        return "No scores: no scan with truth was labeled."
     lines = [f"{'class':<22}{'n':>4}" + "".join(f"{f'{arm} DSC':>14}{'NSD':>8}" for arm in arms)]
     for name in (name for name in NAMES.values() if name != "background"):
         counts = [arm["classes"][name]["n"] for arm in arms.values()]

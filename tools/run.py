@@ -1,17 +1,13 @@
 """Run a whole chain, from a folder of scans to a report; what is done already is not done again."""
 
 import importlib
-import logging
 import shutil
 import time
 from pathlib import Path
 
-from ignite.handlers import ProgressBar
-from monai.bundle import ConfigWorkflow
-
 from abdoseg.files import CaseError
-from abdoseg.handlers import step_loss
-from tools.chain import BUNDLES, Manifests, Stage, folder_signature, load_pipeline
+from tools.chain import BUNDLES, Manifests, Stage, data_signature, load_pipeline
+from tools.faults import fault_of
 
 
 def run(
@@ -25,68 +21,107 @@ def run(
 ) -> dict:
     """Run a chain of bundles and commands on a folder of scans.
 
-    `python -m tools run two_stage --data_dir FLARE23 --work_dir runs/flare23` is paper A at full size:
-    audit -> teacher -> pseudo labels -> merge -> coarse -> fine -> predict -> score -> report.
+    `python -m tools run two_stage --data_dir FLARE23 --work_dir runs/flare23` is paper A at full size. Its stages are
+    audit, plan, teacher, pseudo_labels, merge, coarse, fine, predict_teacher, predict_student, score_teacher,
+    score_student and report.
 
     Each stage leaves WORK_DIR/manifests/STAGE.json. Started again, the chain does what is missing or what a change of
-    data or settings has made stale; training goes on from its last epoch.
+    data or settings has made stale; a training that was killed goes on from its last epoch. Scans that a stage has set
+    aside are named at the end, and the exit code is 1.
 
-    Parameters
-    ----------
-    chain : name of a file in tools/pipelines, e.g. two_stage.
-    data_dir : data set in the FLARE23 layout (imagesTr2200, labelsTr2200, unlabelTr1800, validation).
-    work_dir : folder for all results.
-    preset : demo makes every stage small enough for two CPU cores; without it the papers' protocol runs.
-    only : do just these stages, comma-separated; what they need must be done already.
-    tracking : mlflow records each training as a run in WORK_DIR/mlruns.db.
-    parameters : replace parameters of the chain, which stand at the head of its file, e.g. --seed 1.
+    Args:
+        chain: Name of a file in tools/pipelines, such as two_stage, or the path of another chain (.yaml).
+        data_dir: Data set in the FLARE23 layout (imagesTr2200, labelsTr2200, unlabelTr1800, validation, truth).
+        work_dir: Folder for all results.
+        preset: "demo" makes every stage small enough for two CPU cores; without it the papers' protocol runs.
+        only: Do just these stages, separated by commas; what they need must be done already.
+        tracking: "mlflow" records each training as a run in WORK_DIR/mlruns.db.
+        parameters: Replace parameters of the chain, which stand at the head of its file, for example --seed 1 or
+            --fine_overlay my.yaml (a config file that is laid over the bundle's train.yaml).
     """
     if not Path(data_dir).is_dir():
         raise CaseError(f"{data_dir} is no folder; --data_dir takes a data set in the FLARE23 layout.")
+    if tracking not in (None, "mlflow"):
+        raise CaseError(f"Unknown tracking {tracking!r}. Use 'mlflow', or leave it out.")
     root = Path(work_dir).absolute()
     places = {"data_dir": str(Path(data_dir).absolute()), "work_dir": str(root)}
     stages = load_pipeline(chain, preset, {**parameters, **places})
-    wanted = _wanted(stages, only)
-    manifests = Manifests(root)
-    inputs = folder_signature(data_dir)
+    inputs = data_signature(data_dir)
     keys: dict[str, str] = {}
-    failed: dict[str, str] = {}
-    for number, stage in enumerate(stages, 1):
+    for stage in stages:
         keys[stage.name] = stage.key(keys, inputs)
-        if stage.name not in wanted:
-            continue
-        title = f"[{number}/{len(stages)}] {stage.name}"
-        if manifests.is_done(stage, keys[stage.name]):
-            print(f"{title}: done already")
-            continue
-        print(f"{title} ...", flush=True)
-        before = manifests.read(stage.name)
-        if before.get("key", keys[stage.name]) != keys[stage.name]:
-            _forget(stage)
-        manifests.write(stage.name, {"key": keys[stage.name], "status": "running"})
-        start = time.perf_counter()
-        result = _run_tool(stage) if stage.tool else _run_bundle(stage, root, chain, tracking)
-        seconds = round(time.perf_counter() - start, 1)
-        if absent := [output for output in stage.outputs if not Path(output).exists()]:
-            raise CaseError(f"Stage {stage.name} ended without writing {absent[0]}.")
-        failed |= {f"{stage.name}: {case}": reason for case, reason in (result.get("failed") or {}).items()}
-        manifests.write(stage.name, {"key": keys[stage.name], "status": "done", "seconds": seconds})
-        print(f"{title}: {seconds:.1f} s", flush=True)
+    manifests = Manifests(root)
+    wanted = _wanted(stages, only)
+    _check_prerequisites(wanted, stages, keys, manifests)
+    for number, stage in enumerate(stages, 1):
+        if stage in wanted:
+            title = f"[{number}/{len(stages)}] {stage.name}"
+            _do(stage, keys[stage.name], manifests, title, _tracking(tracking, root, chain, stage))
+    failed = {
+        f"{stage.name}: {case}": reason
+        for stage in wanted
+        for case, reason in manifests.read(stage.name).get("failed", {}).items()
+    }
     if failed:
         print("Set aside:", *(f"  {case}: {reason}" for case, reason in failed.items()), sep="\n")
     return {"failed": failed}
 
 
-def _wanted(stages: list[Stage], only: str | None) -> set[str]:
+def _wanted(stages: list[Stage], only: str | None) -> list[Stage]:
+    if only is None:
+        return stages
+    wanted = {name.strip() for name in only.split(",")}
     names = [stage.name for stage in stages]
-    wanted = {name.strip() for name in only.split(",")} if only else set(names)
     if unknown := wanted - set(names):
         raise CaseError(f"The chain has no stage {', '.join(sorted(unknown))}. It has: {', '.join(names)}.")
-    return wanted
+    return [stage for stage in stages if stage.name in wanted]
+
+
+def _check_prerequisites(wanted: list[Stage], stages: list[Stage], keys: dict[str, str], manifests: Manifests) -> None:
+    """Raise a CaseError if a wanted stage uses one that is neither done nor wanted."""
+    others = {stage.name: stage for stage in stages if stage not in wanted}
+    for stage in wanted:
+        for name in stage.after:
+            if name in others and not manifests.is_done(others[name], keys[name]):
+                raise CaseError(
+                    f"Stage {stage.name} needs stage {name}, which is not done with this data and these settings; "
+                    f"add {name} to --only, or leave --only out."
+                )
+
+
+def _do(stage: Stage, key: str, manifests: Manifests, title: str, tracking: dict) -> None:
+    """Do a stage if it is not done, and note in its manifest how it went."""
+    before = manifests.read(stage.name)
+    if manifests.is_done(stage, key):
+        print(f"{title}: {before['status']} already")
+        return
+    if before.get("key", key) != key:
+        _forget(stage)
+    if reason := stage.missing_cases():
+        manifests.write(stage.name, {"key": key, "status": "skipped", "reason": reason})
+        print(f"{title}: skipped, {reason}")
+        return
+    print(f"{title} ...", flush=True)
+    manifests.write(stage.name, {"key": key, "status": "running"})
+    start = time.perf_counter()
+    try:
+        result = _run_tool(stage) if stage.tool else _run_bundle(stage, tracking)
+        if absent := [output for output in stage.outputs if not Path(output).exists()]:
+            raise CaseError(f"it ended without writing {absent[0]}.")
+    except Exception as error:
+        fault = fault_of(error)
+        manifests.write(stage.name, {"key": key, "status": "failed", "reason": fault or repr(error)})
+        if fault is None:
+            raise
+        raise CaseError(f"Stage {stage.name}: {fault}") from error
+    seconds = round(time.perf_counter() - start, 1)
+    failed = result.get("failed") or {}
+    manifests.write(stage.name, {"key": key, "status": "done", "seconds": seconds, "failed": failed})
+    print(f"{title}: {seconds:.1f} s", flush=True)
 
 
 def _forget(stage: Stage) -> None:
-    """Remove what an earlier definition of the stage has left half-done: it must not be resumed."""
+    """Remove what an earlier definition of the stage has left behind: it must not be resumed."""
     for path in map(Path, stage.state):
         if path.is_dir():
             shutil.rmtree(path)
@@ -96,35 +131,20 @@ def _forget(stage: Stage) -> None:
 
 def _run_tool(stage: Stage) -> dict:
     function = getattr(importlib.import_module(f"tools.{stage.tool}"), stage.tool)
-    return function(**stage.arguments) or {}
+    bundle = {"bundle": str(BUNDLES / stage.bundle)} if stage.bundle else {}
+    return function(**bundle, **stage.arguments) or {}
 
 
-def _run_bundle(stage: Stage, work_dir: Path, chain: str, tracking: str | None) -> dict:
-    """Run one run id of a bundle in this process (each start of Python and MONAI costs 6-8 s)."""
-    root = BUNDLES / stage.bundle
-    overrides = {"bundle_root": str(root), **stage.arguments}
-    if tracking:
-        overrides |= {
-            "tracking_uri": f"sqlite:///{work_dir / 'mlruns.db'}",
-            "experiment_name": chain,
-            "run_name": stage.name,
-        }
-    workflow = ConfigWorkflow(
-        config_file=[str(root / "configs" / config) for config in stage.configs],
-        meta_file=str(root / "configs" / "metadata.json"),
-        logging_file=str(root / "configs" / "logging.conf"),
-        run_id=stage.run,
-        workflow_type="train",
-        tracking=tracking,
-        **overrides,
-    )
-    workflow.initialize()
-    if "train" in workflow.parser:
-        logging.getLogger("ignite").setLevel(logging.WARNING)
-        trainer = workflow.parser.get_parsed_content("train#trainer")
-        ProgressBar(desc=stage.name, ncols=100).attach(
-            trainer, output_transform=lambda output: {"loss": step_loss(output)}
-        )
-    result = workflow.run()
-    workflow.finalize()
-    return next((item for item in result or [] if isinstance(item, dict) and "failed" in item), {})
+def _run_bundle(stage: Stage, tracking: dict) -> dict:
+    from tools.workflow import run_bundle  # imports torch and MONAI, which takes seconds: not where all is done
+
+    return run_bundle(stage, tracking)
+
+
+def _tracking(tracking: str | None, work_dir: Path, chain: str, stage: Stage) -> dict:
+    """Arguments that make MONAI record a training; empty for the other stages."""
+    if tracking is None or stage.run != "training":
+        return {}
+    database = f"sqlite:///{work_dir / 'mlruns.db'}"
+    experiment = {"experiment_name": Path(chain).stem, "run_name": stage.name}
+    return {"tracking": tracking, "tracking_uri": database, **experiment}

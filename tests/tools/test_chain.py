@@ -1,0 +1,196 @@
+"""Chains as data: placeholders, what makes a stage stale, manifests, and the chain of paper A."""
+
+import json
+import os
+
+import pytest
+
+from abdoseg.files import CaseError, write_json
+from tests.tools.small_data import save_data_set
+from tools.chain import BUNDLES, Manifests, Stage, data_signature, load_pipeline, read_manifest
+from tools.phantom import phantom
+
+PLACES = {"data_dir": "/data", "work_dir": "/work"}
+TINY = """
+parameters:
+  seed: 0
+  shape: null
+  axes: [x, y]
+presets:
+  small: {seed: 5}
+stages:
+- name: first
+  tool: audit
+  arguments: {a: "{seed}", b: "{work_dir}/{seed}.json", c: "{shape}", d: "{axes}"}
+- name: second
+  bundle: fine_seg
+  run: training
+  configs: [train.yaml, "{shape}"]
+  after: [first]
+  arguments: {seed: "{seed}"}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path) -> str:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    return str(tmp_path / "tiny.yaml")
+
+
+def test_placeholders_take_the_type_of_their_value_and_nulls_vanish(tiny):
+    first, second = load_pipeline(tiny, None, {**PLACES, "axes": ("z",)})
+    assert first.arguments == {"a": 0, "b": "/work/0.json", "d": ["z"]}
+    assert second.configs == ("train.yaml",)
+    assert load_pipeline(tiny, "small", PLACES)[0].arguments["a"] == 5
+    assert load_pipeline(tiny, "small", {**PLACES, "seed": 7})[0].arguments["a"] == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "values", "words"),
+    [
+        ("three_stage", None, {}, r"Unknown chain 'three_stage'\. Use one of: two_stage"),
+        ("two_stage", "fast", {}, r"no preset 'fast'\. Use one of: demo, or none"),
+        ("two_stage", None, {"sead": 1}, r"no parameter sead\. It has: seed, validation_cases"),
+        ("two_stage", None, {"seed": "x"}, r"Parameter seed is 'x'; it takes a value such as 0"),
+        ("two_stage", None, {"mirror_axes": "x"}, r"Parameter mirror_axes is 'x'; it takes a value such as \['left"),
+    ],
+)
+def test_unknown_names_and_wrong_types_are_refused_with_the_allowed_ones(name, preset, values, words):
+    with pytest.raises(CaseError, match=words):
+        load_pipeline(name, preset, {**PLACES, **values})
+
+
+@pytest.mark.parametrize("preset", [None, "demo"])
+def test_the_chain_of_paper_a_is_sound(preset):
+    stages = load_pipeline("two_stage", preset, PLACES)
+    seen = set()
+    for stage in stages:
+        assert set(stage.after) <= seen, stage.name
+        seen.add(stage.name)
+        assert (stage.tool is None) != (stage.run is None)
+        assert all(path.is_file() for path in stage.config_files())
+        if stage.run:
+            assert stage.bundle
+            assert stage.arguments
+    assert len(seen) == len(stages)
+    assert seen >= {"audit", "teacher", "merge", "coarse", "fine", "predict_student", "report"}
+    # Nothing depends on the folder that the command is called from.
+    texts = [text for stage in stages for text in (*stage.outputs, *stage.state)]
+    assert all(os.path.isabs(text) for text in texts)
+
+
+def keys_of(inputs="data", **values) -> dict[str, str]:
+    keys: dict[str, str] = {}
+    for stage in load_pipeline("two_stage", None, {**PLACES, **values}):
+        keys[stage.name] = stage.key(keys, inputs)
+    return keys
+
+
+AFTER_FINE = {"fine", "predict_student", "score_student", "report"}
+AFTER_LABELS = {"pseudo_labels", "merge", "coarse", *AFTER_FINE}
+AFTER_TEACHER = {"teacher", "predict_teacher", "score_teacher", *AFTER_LABELS}
+
+
+@pytest.mark.parametrize(
+    ("values", "stale"),
+    [
+        ({}, set()),
+        ({"seed": 1}, {"audit", "plan", *AFTER_TEACHER}),
+        ({"inputs": "other data"}, {"audit", "plan", *AFTER_TEACHER}),
+        ({"plan_base_features": 16}, {"plan", *AFTER_TEACHER}),
+        ({"teacher_overlay": "demo.yaml"}, AFTER_TEACHER),
+        ({"mirror_axes": []}, {"predict_teacher", "score_teacher", *AFTER_LABELS}),
+        ({"coarse_overlay": "demo.yaml"}, {"coarse", *AFTER_FINE}),
+        ({"fine_overlay": "demo.yaml"}, AFTER_FINE),
+    ],
+)
+def test_a_change_makes_exactly_the_dependent_stages_stale(values, stale):
+    before, after = keys_of(), keys_of(**values)
+    assert {name for name in before if before[name] != after[name]} == stale
+
+
+def test_config_files_are_those_of_the_bundle_or_ones_own(tmp_path, monkeypatch):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("max_epochs: 1")
+    monkeypatch.chdir(tmp_path)
+    base = BUNDLES / "fine_seg" / "configs" / "train.yaml"
+    for name in (str(overlay), "mine.yaml"):
+        stage = Stage("fine", bundle="fine_seg", run="training", configs=("train.yaml", name))
+        assert stage.config_files() == [base, overlay]
+    before = stage.key({}, "")
+    overlay.write_text("max_epochs: 2")
+    assert stage.key({}, "") != before
+    overlay.unlink()
+    with pytest.raises(CaseError, match=r"mine\.yaml: neither .*fine_seg/configs nor the current folder"):
+        stage.key({}, "")
+
+
+def test_manifests_tell_what_is_done(tmp_path):
+    manifests, output = Manifests(tmp_path), tmp_path / "out.json"
+    stage = Stage("one", outputs=(str(output),))
+    assert not manifests.is_done(stage, "k")
+    manifests.write("one", {"key": "k", "status": "done"})
+    assert not manifests.is_done(stage, "k")
+    output.write_text("{}")
+    assert manifests.is_done(stage, "k")
+    assert not manifests.is_done(stage, "other")
+    for status in ("running", "failed"):
+        manifests.write("one", {"key": "k", "status": status})
+        assert not manifests.is_done(stage, "k")
+    output.unlink()
+    manifests.write("one", {"key": "k", "status": "skipped"})
+    assert manifests.is_done(stage, "k")
+    assert manifests.read("one")["versions"]["monai"]
+
+
+def test_a_manifest_that_is_none_is_named(tmp_path):
+    path = tmp_path / "manifest.json"
+    assert read_manifest(path) == {}
+    for text in ("{", "[]"):
+        path.write_text(text)
+        with pytest.raises(CaseError, match=r"manifest\.json: not"):
+            read_manifest(path)
+
+
+def test_cases_that_a_stage_is_about(tmp_path):
+    def missing(**cases):
+        return Stage("s", cases={"path": str(tmp_path / "list.json"), **cases}).missing_cases()
+
+    strong = {"id": "1", "image": "i", "label": "l", "kind": "strong"}
+    test = {"id": "2", "image": "i", "kind": "test"}
+    write_json(tmp_path / "list.json", {"training": [strong], "testing": []})
+    assert missing(section="training", kind="strong") is None
+    assert missing(section="training", kind="weak") == "the data set has no weak cases in section 'training'"
+    assert missing(section="testing") == "the data set has no cases in section 'testing'"
+    write_json(tmp_path / "list.json", {"training": [strong], "testing": [test]})
+    assert missing(section="testing") is None
+    expected = "the data set has no cases in section 'testing' with a label"
+    assert missing(section="testing", labeled=True) == expected
+    write_json(tmp_path / "list.json", {"training": [strong], "testing": [test, {**test, "id": "3", "label": "l"}]})
+    assert missing(section="testing", labeled=True) is None
+    assert Stage("s").missing_cases() is None
+
+
+def test_the_signature_follows_scans_and_labels_only(tmp_path):
+    root = save_data_set(tmp_path / "data", [(1,), (2,)], testing=1)
+    before = data_signature(root)
+    # A work folder within the data set, and the phantom's notes, are no data.
+    (root / "runs" / "audit").mkdir(parents=True)
+    (root / "runs" / "audit" / "x.nii.gz").write_text("")
+    (root / "phantom.json").write_text("{}")
+    assert data_signature(root) == before
+    label = root / "labelsTr2200" / "0001.nii.gz"
+    os.utime(label, ns=(1, 1))
+    changed = data_signature(root)
+    assert changed != before
+    (root / "truth" / "0101.nii.gz").unlink()
+    assert data_signature(root) not in (before, changed)
+
+
+def test_the_phantom_has_a_signature_that_a_second_call_keeps(tmp_path):
+    options = {"cases": 1, "unlabeled": 0, "test_cases": 0, "min_strong": 0}
+    phantom(str(tmp_path / "data"), **options)
+    before = data_signature(tmp_path / "data")
+    phantom(str(tmp_path / "data"), **options)
+    assert data_signature(tmp_path / "data") == before
+    assert json.loads((tmp_path / "data" / "phantom.json").read_text())["settings"]["cases"] == 1

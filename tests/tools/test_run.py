@@ -1,0 +1,299 @@
+"""The chain of paper A, whole, on a tiny data set with tiny networks; resuming, skipping and refusing."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+
+from abdoseg.datalist import load_cases
+from abdoseg.files import CaseError
+from tests.tools.small_data import COARSE, FINE, FIVE, ORGANS, SHAPE, save, save_data_set, truncate
+from tools.__main__ import main
+from tools.chain import PIPELINES
+from tools.run import run
+
+ROOT = Path(__file__).parents[2]
+ARMS = ["teacher", "student"]
+STAGES = ["audit", "plan", "teacher", "pseudo_labels", "merge", "coarse", "fine"]
+STAGES += [*(f"predict_{arm}" for arm in ARMS), *(f"score_{arm}" for arm in ARMS), "report"]
+SHORT = {"max_epochs": 1, "num_workers": 0, "val_interval": 1}
+OVERLAYS = {
+    "teacher": {**SHORT, "iterations_per_epoch": 2},
+    "coarse": {**SHORT, "batch_size": 1, "warmup_epochs": 0, "image_size": [16, 16, 16], "architecture": COARSE},
+    "fine": {
+        **SHORT,
+        "batch_size": 1,
+        "warmup_epochs": 0,
+        "image_size": [16, 16, 16],
+        "architecture": {
+            "_target_": "abdoseg.networks.coarse_to_fine_architecture",
+            "coarse_dir": "@coarse_dir",
+            "fine": FINE,
+        },
+    },
+}
+
+
+def chain_options(folder: Path) -> list[str]:
+    """Options that make every training of the chain a second long, with overlays of the user's own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, overlay in OVERLAYS.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(overlay))
+    overlays = [f"--{name}_overlay={folder / name}.yaml" for name in OVERLAYS]
+    plan = ["--plan_patch_size=16,16,16", "--plan_spacing=12,12,14", "--plan_batch_size=1", "--plan_base_features=4"]
+    return [*overlays, *plan, "--plan_max_features=8", "--mirror_axes=[]", "--validation_cases=1"]
+
+
+def manifests(work: Path) -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in (work / "manifests").iterdir()}
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """Run the whole chain once, from another folder than the repository's: options, work folder, exit code."""
+    root = tmp_path_factory.mktemp("chain")
+    data = save_data_set(root / "data", [ORGANS, ORGANS, FIVE, (*FIVE, 14)], testing=2)
+    options = ["run", "two_stage", f"--data_dir={data}", f"--work_dir={root / 'work'}", *chain_options(root / "mine")]
+    here = os.getcwd()
+    os.chdir(root)
+    try:
+        code = main(options)
+    finally:
+        os.chdir(here)
+    return options, root / "work", code
+
+
+def test_the_whole_chain_ends_in_a_report(chain):
+    _, work, code = chain
+    assert code == 0
+    results = json.loads((work / "results.json").read_text())
+    assert set(results["arms"]) == set(ARMS)
+    assert results["arms"]["student"]["classes"]["liver"]["n"] == 2
+    assert set(results["seconds"]) == set(STAGES) - {"report"}
+    assert results["versions"]["monai"]
+    assert (work / "report" / "index.html").stat().st_size > 10_000
+    assert {name: manifest["status"] for name, manifest in manifests(work).items()} == dict.fromkeys(STAGES, "done")
+    assert sorted(path.name for path in (work / "pseudo_labels").glob("*.nii.gz")) == ["0003.nii.gz", "0004.nii.gz"]
+    merged = load_cases(work / "merged" / "datalist.json")
+    assert [case["id"] for case in merged] == ["0001", "0002", "0003", "0004"]
+    architecture = json.loads((work / "fine" / "weights" / "architecture.json").read_text())
+    assert architecture["fine"]["channels"] == FINE["channels"]
+    assert architecture["coarse"]["image_size"] == [16, 16, 16]
+
+
+def test_a_second_run_does_nothing_and_needs_no_torch(chain):
+    options, work, _ = chain
+    before = stamps(work)
+    code = (
+        "import sys; from tools.__main__ import main; status = main(sys.argv[1:]); "
+        "sys.exit(9 if 'torch' in sys.modules else status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *options], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert stamps(work) == before
+    assert [line.split("] ")[1] for line in done.stdout.splitlines()] == [f"{name}: done already" for name in STAGES]
+
+
+def test_only_needs_what_comes_before(chain, capsys):
+    options, work, _ = chain
+    before = stamps(work)
+    assert main([*options, "--only=score_student,report"]) == 0
+    assert capsys.readouterr().out.count("done already") == 2
+    # With another seed nothing stands that a report could be made of.
+    for only, words in (
+        (
+            "--only=report",
+            "Stage report needs stage score_teacher, which is not done with this data and",
+        ),
+        ("--only=plan,teacher", "Stage plan needs stage audit, which is not done"),
+        ("--only=plant", "The chain has no stage plant. It has: audit, plan, teacher,"),
+    ):
+        assert main([*options, "--seed=1", only]) == 2
+        assert words in capsys.readouterr().err
+    assert stamps(work) == before
+
+
+def test_a_lost_output_is_made_again_and_what_depends_on_it_stays(chain, capsys):
+    options, work, _ = chain
+    (work / "scores" / "student.json").unlink()
+    assert main(options) == 0
+    told = capsys.readouterr().out
+    assert told.count("done already") == len(STAGES) - 1
+    assert "score_student ..." in told
+
+
+def test_what_cannot_start_is_refused_in_one_sentence(tmp_path, capsys):
+    data = save_data_set(tmp_path / "data", [(1,)])
+    work = tmp_path / "work"
+    for options, words in (
+        ([f"--data_dir={tmp_path / 'gone'}"], "gone is no folder; --data_dir takes a data set in the FLARE23 layout"),
+        ([f"--data_dir={data}", "--presett=demo"], "Chain two_stage has no parameter presett. It has: seed,"),
+        ([f"--data_dir={data}", "--tracking=mlfow"], "Unknown tracking 'mlfow'. Use 'mlflow', or leave it out."),
+        ([f"--data_dir={data}", "--fine_overlay=gone.yaml"], "gone.yaml: neither"),
+    ):
+        assert main(["run", "two_stage", f"--work_dir={work}", *options]) == 2
+        told = capsys.readouterr().err
+        assert words in told
+        assert told.count("\n") == 1
+    assert not work.exists()
+
+
+def test_no_strong_case_stops_the_chain_before_the_teacher(tmp_path, capsys):
+    data = save_data_set(tmp_path / "data", [FIVE, (14,)])
+    options = [f"--data_dir={data}", f"--work_dir={tmp_path / 'work'}", *chain_options(tmp_path / "mine")]
+    assert main(["run", "two_stage", *options]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("error: Stage plan: ")
+    assert "has no training case of kind 'strong'" in told
+    assert {name: manifest["status"] for name, manifest in manifests(tmp_path / "work").items()} == {
+        "audit": "done",
+        "plan": "failed",
+    }
+
+
+@pytest.fixture(scope="module")
+def lean(tmp_path_factory):
+    """One strong case, a weak one that the teacher cannot label, one that audit refuses, test scans without truth."""
+    root = tmp_path_factory.mktemp("lean")
+    data = save_data_set(root / "data", [ORGANS, FIVE, FIVE, (14,)], testing=1, truth=False)
+    save(data / "imagesTr2200" / "0003_0000.nii.gz", np.full(SHAPE, np.nan, np.float32))
+    truncate(data / "imagesTr2200" / "0004_0000.nii.gz")
+    options = ["run", "two_stage", f"--data_dir={data}", f"--work_dir={root / 'work'}", *chain_options(root / "mine")]
+    return options, root / "work", main(options)
+
+
+def test_a_lean_data_set_goes_through_and_names_what_it_set_aside(lean, capsys):
+    options, work, code = lean
+    assert code == 1
+    done = manifests(work)
+    assert done["score_student"]["status"] == done["score_teacher"]["status"] == "skipped"
+    assert "no cases in section 'testing' with a label" in done["score_student"]["reason"]
+    assert {name for name, manifest in done.items() if manifest["status"] == "done"} == set(STAGES) - {
+        "score_student",
+        "score_teacher",
+    }
+    assert list(done["audit"]["failed"]) == ["0004"]
+    assert list(done["pseudo_labels"]["failed"]) == list(done["merge"]["failed"]) == ["0003"]
+    assert [case["id"] for case in load_cases(work / "merged" / "datalist.json")] == ["0001", "0002"]
+    assert (work / "predictions" / "student" / "0101.nii.gz").exists()
+    page = (work / "report" / "index.html").read_text()
+    assert "0003_0000.nii.gz: has voxels that are NaN or infinite" in page
+    assert page.count("0004_0000.nii.gz: the voxels cannot be read") == 1
+    assert json.loads((work / "results.json").read_text())["arms"] == {}
+    # A second run does nothing and still tells of them.
+    before = stamps(work)
+    capsys.readouterr()
+    assert main(options) == 1
+    told = capsys.readouterr().out
+    assert stamps(work) == before
+    assert told.count(" already\n") == len(STAGES)
+    assert "  pseudo_labels: 0003: " in told
+
+
+def test_a_data_set_without_test_scans_skips_their_stages_and_still_gets_a_report(tmp_path, capsys):
+    data = save_data_set(tmp_path / "data", [ORGANS, FIVE])
+    content = yaml.safe_load((PIPELINES / "two_stage.yaml").read_text())
+    kept = {"audit", "predict_student", "score_student", "report"}  # none of them trains
+    content["stages"] = [
+        {**stage, "after": [name for name in stage.get("after", []) if name in kept] or ["audit"] * (number > 0)}
+        for number, stage in enumerate(content["stages"])
+        if stage["name"] in kept
+    ]
+    (tmp_path / "some.yaml").write_text(yaml.safe_dump(content))
+    assert main(["run", str(tmp_path / "some.yaml"), str(data), str(tmp_path / "work")]) == 0
+    told = capsys.readouterr().out
+    assert "predict_student: skipped, the data set has no cases in section 'testing'" in told
+    assert "No scores: no scan with truth was labeled." in told
+    assert manifests(tmp_path / "work")["score_student"]["status"] == "skipped"
+    assert (tmp_path / "work" / "report" / "index.html").exists()
+
+
+def one_training(folder: Path, classes: list, overlay: dict) -> list[str]:
+    """A chain of the coarse training alone, on a data list of its own, and the options of `run`."""
+    data = save_data_set(folder / "data", classes)
+    training = [
+        {
+            "id": f"{number:04}",
+            "image": str(data / "imagesTr2200" / f"{number:04}_0000.nii.gz"),
+            "label": str(data / "labelsTr2200" / f"{number:04}.nii.gz"),
+            "kind": "strong",
+            "annotated_classes": list(drawn),
+        }
+        for number, drawn in enumerate(classes, 1)
+    ]
+    (folder / "list.json").write_text(json.dumps({"training": training}))
+    (folder / "overlay.yaml").write_text(yaml.safe_dump({**OVERLAYS["coarse"], **overlay}))
+    stage = {
+        "name": "coarse",
+        "bundle": "coarse_seg",
+        "run": "training",
+        "configs": ["train.yaml", str(folder / "overlay.yaml")],
+        "arguments": {
+            "datalist": str(folder / "list.json"),
+            "ckpt_dir": "{work_dir}/weights",
+            "output_dir": "{work_dir}",
+        },
+        "outputs": ["{work_dir}/weights/model.pt"],
+        "state": ["{work_dir}/weights", "{work_dir}/resume.pt"],
+    }
+    (folder / "one.yaml").write_text(yaml.safe_dump({"stages": [stage]}))
+    return [str(folder / "one.yaml"), str(data), str(folder / "work")]
+
+
+def epochs(work: Path) -> list[str]:
+    path = work / "learning_curve.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_a_killed_training_goes_on_and_a_changed_one_starts_anew(tmp_path):
+    arguments, work = one_training(tmp_path, [ORGANS] * 4, {"max_epochs": 25}), tmp_path / "work"
+    process = subprocess.Popen([sys.executable, "-m", "tools", "run", *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while len(epochs(work)) < 4:
+            assert process.poll() is None, "training ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    before = epochs(work)
+    assert manifests(work)["coarse"]["status"] == "running"
+    assert not (work / "weights" / "model.pt").exists()
+
+    run(*arguments)
+    # The epoch in which it was killed may have been done twice; those before it were not.
+    assert epochs(work)[: len(before) - 1] == before[:-1]
+    assert [json.loads(line)["epoch"] for line in epochs(work)] == list(range(1, 26))
+    assert manifests(work)["coarse"]["status"] == "done"
+    assert not (work / "resume.pt").exists()
+
+    (tmp_path / "overlay.yaml").write_text(yaml.safe_dump({**OVERLAYS["coarse"], "max_epochs": 2}))
+    run(*arguments)
+    assert [json.loads(line)["epoch"] for line in epochs(work)] == [1, 2]
+
+
+def test_a_scan_that_stops_a_training_is_named(tmp_path, capsys):
+    arguments = one_training(tmp_path, [ORGANS] * 3, {})
+    broken = tmp_path / "data" / "imagesTr2200" / "0002_0000.nii.gz"
+    truncate(broken)
+    assert main(["run", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert f"error: Stage coarse: {broken}: cannot be read" in told
+    assert "Traceback" not in told
+    assert manifests(tmp_path / "work")["coarse"]["status"] == "failed"
+    shifted = tmp_path / "data" / "labelsTr2200" / "0001.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)), shifted)
+    with pytest.raises(CaseError, match=rf"Stage coarse: {shifted}: shape \(4, 4, 4\) instead of"):
+        run(*arguments)

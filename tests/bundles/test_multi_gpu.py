@@ -49,7 +49,7 @@ def test_two_processes_train_every_bundle(bundle, datalist, tmp_path):
 
 def test_two_processes_with_one_case_each_step_as_one_process_with_both(datalist, tmp_path):
     """Without random transforms and dropout, and with plain gradient descent, the averaged gradient is the batch's."""
-    settings = {"optimizer#_target_": "torch.optim.SGD", "learning_rate": 0.1}
+    settings = {"optimizer#_target_": "torch.optim.SGD", "learning_rate": 10}
     bundle = REPOSITORY / "bundles" / "coarse_seg"
     for number in (1, 2):
         (tmp_path / str(number)).mkdir()
@@ -62,7 +62,7 @@ def test_two_processes_with_one_case_each_step_as_one_process_with_both(datalist
     train_with_two_processes(two, datalist, batch_size=1, **settings)
 
     moved = {name: value - initial[name] for name, value in weights_of(one).items()}
-    assert max(change.abs().max() for change in moved.values()) > 1e-3
+    assert max(change.abs().max() for change in moved.values()) > 1e-2
     for name, value in weights_of(two).items():
-        torch.testing.assert_close(value - initial[name], moved[name], rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(value - initial[name], moved[name], rtol=1e-3, atol=1e-5)
     assert curve_of(two)[0]["validation_dsc"] == pytest.approx(curve_of(one)[0]["validation_dsc"], abs=1e-4)

@@ -142,9 +142,8 @@ def _run_bundle(stage: Stage, tracking: dict) -> dict:
 
 
 def _tracking(tracking: str | None, work_dir: Path, chain: str, stage: Stage) -> dict:
-    """Arguments that make MONAI record a training; empty for the other stages."""
+    """Where a training is recorded; empty for the other stages."""
     if tracking is None or stage.run != "training":
         return {}
     database = f"sqlite:///{work_dir / 'mlruns.db'}"
-    experiment = {"experiment_name": Path(chain).stem, "run_name": stage.name}
-    return {"tracking": tracking, "tracking_uri": database, **experiment}
+    return {"tracking_uri": database, "experiment_name": Path(chain).stem, "run_name": stage.name}

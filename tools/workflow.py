@@ -1,9 +1,12 @@
 """Run one run id of a bundle in this process: each start of Python and MONAI costs 6-8 s."""
 
+import copy
 import logging
+from pathlib import Path
 
 from ignite.handlers import ProgressBar
 from monai.bundle import ConfigWorkflow
+from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from abdoseg.handlers import step_loss
 from tools.chain import BUNDLES, Stage
@@ -15,13 +18,16 @@ def run_bundle(stage: Stage, tracking: dict) -> dict:
     Parameters
     ----------
     stage : names bundle, config files, run id and overrides.
-    tracking : further arguments of ``monai.bundle.ConfigWorkflow``, which tell where the run is recorded; may be empty.
+    tracking : ``tracking_uri``, ``experiment_name`` and ``run_name`` of an MLflow run; empty: none is recorded.
 
     Returns
     -------
     The first dictionary with "failed" among the results of the run id, else {}.
     """
     root = BUNDLES / stage.bundle
+    if tracking:
+        executed = Path(stage.arguments["output_dir"]) / "executed_config.json"
+        tracking = {**tracking, "tracking": mlflow_settings(), "save_execute_config": str(executed)}
     workflow = ConfigWorkflow(
         config_file=[str(path) for path in stage.config_files()],
         meta_file=str(root / "configs" / "metadata.json"),
@@ -41,3 +47,11 @@ def run_bundle(stage: Stage, tracking: dict) -> dict:
     result = workflow.run()
     workflow.finalize()
     return next((item for item in result or [] if isinstance(item, dict) and "failed" in item), {})
+
+
+def mlflow_settings() -> dict:
+    """MONAI's settings, but for how the loss is read: these trainers do not take their batches apart."""
+    settings = copy.deepcopy(DEFAULT_MLFLOW_SETTINGS)
+    loss = {"_target_": "abdoseg.handlers.step_loss", "_mode_": "callable"}
+    settings["configs"]["trainer"]["output_transform"] = loss
+    return settings

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -10,10 +11,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from abdoseg.datalist import load_cases
 from abdoseg.files import CaseError
+from abdoseg.networks import read_state
 from tests.tools.small_data import COARSE, FINE, FIVE, ORGANS, SHAPE, save, save_data_set, truncate
 from tools.__main__ import main
 from tools.chain import PIPELINES
@@ -240,6 +243,7 @@ def one_training(folder: Path, classes: list, overlay: dict) -> list[str]:
         "run": "training",
         "configs": ["train.yaml", str(folder / "overlay.yaml")],
         "arguments": {
+            "seed": "{seed}",
             "datalist": str(folder / "list.json"),
             "ckpt_dir": "{work_dir}/weights",
             "output_dir": "{work_dir}",
@@ -247,7 +251,7 @@ def one_training(folder: Path, classes: list, overlay: dict) -> list[str]:
         "outputs": ["{work_dir}/weights/model.pt"],
         "state": ["{work_dir}/weights", "{work_dir}/resume.pt"],
     }
-    (folder / "one.yaml").write_text(yaml.safe_dump({"stages": [stage]}))
+    (folder / "one.yaml").write_text(yaml.safe_dump({"parameters": {"seed": 0}, "stages": [stage]}))
     return [str(folder / "one.yaml"), str(data), str(folder / "work")]
 
 
@@ -282,6 +286,27 @@ def test_a_killed_training_goes_on_and_a_changed_one_starts_anew(tmp_path):
     (tmp_path / "overlay.yaml").write_text(yaml.safe_dump({**OVERLAYS["coarse"], "max_epochs": 2}))
     run(*arguments)
     assert [json.loads(line)["epoch"] for line in epochs(work)] == [1, 2]
+
+
+def test_the_seed_decides_the_weights(tmp_path):
+    chain, data, work = one_training(tmp_path, [ORGANS] * 2, {})
+    weights = {}
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        run(chain, data, f"{work}_{name}", seed=seed)
+        weights[name] = read_state(f"{work}_{name}/weights/model.pt")
+    assert all(torch.equal(value, weights["again"][name]) for name, value in weights["first"].items())
+    assert not all(torch.equal(value, weights["other"][name]) for name, value in weights["first"].items())
+
+
+@pytest.mark.slow
+def test_mlflow_records_a_training(tmp_path):
+    chain, data, work = one_training(tmp_path, [ORGANS] * 3, {"max_epochs": 2})
+    assert main(["run", chain, data, work, "--tracking=mlflow"]) == 0
+    with sqlite3.connect(f"{work}/mlruns.db") as database:
+        assert database.execute("select name, status from runs").fetchall() == [("coarse", "FINISHED")]
+        assert database.execute("select name from experiments where name = 'one'").fetchall()
+        (steps,) = database.execute("select count(*) from metrics where key = 'train_loss'").fetchone()
+    assert steps == 6
 
 
 def test_a_scan_that_stops_a_training_is_named(tmp_path, capsys):

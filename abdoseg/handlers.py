@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 def step_loss(output: dict | list[dict]) -> float:
     """Loss of one training step, from the trainer's output, decollated into a list or not."""
-    return float((output[0] if isinstance(output, list) else output)["loss"])
+    return torch.as_tensor((output[0] if isinstance(output, list) else output)["loss"]).item()
 
 
 class ClipGradients:

@@ -49,13 +49,13 @@ class Training:
     def resume(self, path):
         return Resume(path, {"model": self.network, "optimizer": self.optimizer, "lr_scheduler": self.scheduler})
 
-    def step(self, *handlers, **engine_settings):
+    def step(self, *handlers, scaler=None):
         """Weights' change in one step of plain gradient descent at rate 1: the gradient that the optimizer saw."""
         before = torch.cat([parameter.detach().flatten().clone() for parameter in self.network.parameters()])
         self.data = self.data[:2]
         trainer = self.trainer(*handlers)
-        for name, value in engine_settings.items():
-            setattr(trainer, name, value)
+        trainer.amp = scaler is not None
+        trainer.add_event_handler(Events.STARTED, lambda engine: setattr(engine, "scaler", scaler))
         trainer.run()
         return before - torch.cat([parameter.detach().flatten() for parameter in self.network.parameters()])
 
@@ -78,7 +78,8 @@ def test_a_gradient_below_the_limit_is_left_alone():
 @pytest.mark.filterwarnings("ignore:.*autocast")
 def test_clipping_sees_the_gradient_without_the_scale_of_mixed_precision():
     scaler = torch.amp.GradScaler("cpu", init_scale=1024)
-    clipped = steep().step(ClipGradients(12), amp=True, scaler=scaler)
+    clipped = steep().step(ClipGradients(12), scaler=scaler)
+    assert scaler.get_scale() == 1024, "the step was taken"
     assert clipped.norm().item() == pytest.approx(12, rel=1e-3)
 
 

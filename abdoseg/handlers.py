@@ -192,3 +192,35 @@ def handlers_of_rank(handlers: Sequence, rank: int) -> list:
     """
     first_only = (CheckpointSaver, StatsHandler, MLFlowHandler, LearningCurve)
     return [handler for handler in handlers if rank == 0 or not isinstance(handler, first_only)]
+
+
+class ProgressiveResize:
+    """Train the first epochs on a coarser grid, at a fraction of the cost of a step, then on the full one.
+
+    Fully convolutional networks carry over what they learned; on a processor it saves most of the time until small
+    organs appear. Neither paper does it; only the short protocol of ``demo.yaml`` uses it. Attach it to a trainer.
+
+    Parameters
+    ----------
+    epochs : number of epochs on the coarser grid.
+    factor : voxels an axis that become one: images are averaged, label maps take every ``factor``-th voxel.
+    image_key, label_key : keys of the batch (B, 1, x, y, z).
+    """
+
+    def __init__(self, epochs: int, factor: int = 2, image_key: str = "image", label_key: str = "label") -> None:
+        self.epochs = epochs
+        self.factor = factor
+        self.image_key = image_key
+        self.label_key = label_key
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        if engine.state.epoch > self.epochs:
+            return
+        batch = engine.state.batch
+        step = slice(None, None, self.factor)
+        image = torch.nn.functional.avg_pool3d(batch[self.image_key], self.factor)
+        label = batch[self.label_key][:, :, step, step, step]
+        engine.state.batch = {**batch, self.image_key: image, self.label_key: label}

@@ -14,7 +14,12 @@ from abdoseg.metrics import score_label_maps, summarize
 
 
 def evaluate(
-    predictions: str, references: str, output: str | None = None, cases: str | None = None, classes: str | None = None
+    predictions: str,
+    references: str,
+    output: str | None = None,
+    cases: str | None = None,
+    classes: str | None = None,
+    minimum_dsc: float | None = None,
 ) -> dict:
     """Score predicted label maps against references: DSC and NSD by class.
 
@@ -54,6 +59,11 @@ def evaluate(
     if output is not None:
         write_json(output, result)
         print(f"scores of {len(scores)} cases: {output}")
+    mean = result["summary"]["organ_mean_dsc"]
+    if minimum_dsc is not None and (mean is None or mean < minimum_dsc):
+        reason = f"the mean DSC of the organs is {mean}, at least {minimum_dsc} was asked for"
+        print(f"failed: {reason}")
+        return result | {"failed": failed | {"minimum_dsc": reason}}
     return result
 
 

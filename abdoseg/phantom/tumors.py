@@ -53,7 +53,7 @@ def draw_tumors(rng, wanted: bool | None, patient, z_range, difficulty: float) -
     wanted : True, False, or None for chance.
     patient : `abdoseg.phantom.patient.Patient`; tumors grow in organs that the patient has.
     z_range : lowest and highest z (mm, reference anatomy) that the scan shows.
-    difficulty : 0..1; lowers the contrast.
+    difficulty : 0..1; lowers the contrast and the size.
     """
     trunk, contrast = patient.trunk, patient.contrast
     shapes = {item.name: item.shape for item in patient.structures}
@@ -68,7 +68,9 @@ def draw_tumors(rng, wanted: bool | None, patient, z_range, difficulty: float) -
         # A second tumor is often a second one in the same organ.
         if host is None or rng.random() < 0.6:
             host = str(rng.choice(names, p=shares / shares.sum()))
-        volume = float(np.clip(MEDIAN_MM3 * rng.lognormal(0, 1.15), SMALLEST_MM3, LARGEST_MM3))
+        # At difficulty 0.5 as large as FLARE23's; 4 times larger at 0, 4 times smaller at 1.
+        median = MEDIAN_MM3 * 16 ** (0.5 - difficulty)
+        volume = float(np.clip(median * rng.lognormal(0, 1.15), SMALLEST_MM3, LARGEST_MM3))
         radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
         if host not in ("liver", "spleen"):
             radius = min(radius, 24.0)
@@ -132,10 +134,10 @@ def _structure(rng, host: str, center, radius: float, contrast: Contrast, diffic
         "pancreas": hu["pancreas"],
         "spleen": hu["spleen"],
     }.get(host, hu["wall"])
-    step = rng.uniform(low, high) * (1.25 - 0.5 * difficulty)
+    step = rng.uniform(low, high) * (2.0 - 2.0 * difficulty)
     if contrast.phase == "plain":
         step *= 0.5 if host not in ("right kidney", "left kidney") else 0.12
-    elif contrast.phase == "arterial" and host == "liver" and rng.random() < 0.45:
+    elif contrast.phase == "arterial" and host == "liver" and rng.random() < 0.9 * difficulty:
         step = -step  # hypervascular
     solid = base + step
     necrosis = rng.uniform(25, 55) if radius > 13 and rng.random() < 0.5 else 0.0

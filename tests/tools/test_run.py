@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -275,6 +276,7 @@ def test_a_killed_training_goes_on_and_a_changed_one_starts_anew(tmp_path):
     before = epochs(work)
     assert manifests(work)["coarse"]["status"] == "running"
     assert not (work / "weights" / "model.pt").exists()
+    shutil.copytree(work, tmp_path / "other")
 
     run(*arguments)
     # The epoch in which it was killed may have been done twice; those before it were not.
@@ -283,9 +285,10 @@ def test_a_killed_training_goes_on_and_a_changed_one_starts_anew(tmp_path):
     assert manifests(work)["coarse"]["status"] == "done"
     assert not (work / "resume.pt").exists()
 
+    # What the killed training of other settings left is not resumed: it is past the second epoch already.
     (tmp_path / "overlay.yaml").write_text(yaml.safe_dump({**OVERLAYS["coarse"], "max_epochs": 2}))
-    run(*arguments)
-    assert [json.loads(line)["epoch"] for line in epochs(work)] == [1, 2]
+    run(*arguments[:2], str(tmp_path / "other"))
+    assert [json.loads(line)["epoch"] for line in epochs(tmp_path / "other")] == [1, 2]
 
 
 def test_the_seed_decides_the_weights(tmp_path):

@@ -106,6 +106,7 @@ def load_cases(
     kind: str | Sequence[str] | None = None,
     validation: bool | None = None,
     teacher_validation: bool | None = None,
+    required: bool = False,
 ) -> list[dict]:
     """Give the entries of a datalist that fit, in the file's order, with absolute paths.
 
@@ -116,6 +117,7 @@ def load_cases(
     kind : keep only these kinds (``"strong"``, ``"weak"``, ``"unlabeled"``, ``"test"``); None keeps all.
     validation : True keeps the cases held out from the students, False the others, None both.
     teacher_validation : the same for the teacher's own split of the strong cases.
+    required : raise where nothing fits.
 
     Returns
     -------
@@ -125,7 +127,7 @@ def load_cases(
     Raises
     ------
     CaseError
-        If the file is missing or faulty, a section is not in it, or a kind is unknown.
+        If the file is missing or faulty, a section is not in it, a kind is unknown, or a required case is missing.
     """
     datalist = read_datalist(path)
     sections = [section] if isinstance(section, str) else list(section)
@@ -142,12 +144,18 @@ def load_cases(
         cases += datalist[name]
     flags = {"validation": validation, "teacher_validation": teacher_validation}
     wanted = {flag: value for flag, value in flags.items() if value is not None}
-    return [
+    found = [
         case
         for case in cases
         if (kinds is None or case["kind"] in kinds)
         and all(case.get(flag, False) == value for flag, value in wanted.items())
     ]
+    if required and not found:
+        named = " or ".join(kinds or ["suitable"])
+        raise CaseError(
+            f"{path}: has no {named} case left to take; the data list must hold at least one in {', '.join(sections)}."
+        )
+    return found
 
 
 def write_datalist(path: str | os.PathLike, datalist: dict) -> None:

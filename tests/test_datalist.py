@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from abdoseg.datalist import case_id, load_cases, write_datalist
+from abdoseg.files import CaseError
 
 
 def entry(name: str, kind: str = "weak", **more) -> dict:
@@ -69,6 +70,16 @@ def test_relative_paths_count_from_the_file_and_absolute_ones_stay(tmp_path, dat
 def test_filters(tmp_path, datalist, arguments, ids):
     write_datalist(tmp_path / "datalist.json", datalist)
     assert [case["id"] for case in load_cases(tmp_path / "datalist.json", **arguments)] == ids
+
+
+def test_a_required_case_that_is_missing_is_named(tmp_path, datalist):
+    write_datalist(tmp_path / "datalist.json", datalist)
+    assert load_cases(tmp_path / "datalist.json", kind="strong", validation=True, required=True)
+    datalist["training"] = [case for case in datalist["training"] if case["kind"] != "strong"]
+    write_datalist(tmp_path / "datalist.json", datalist)
+    assert load_cases(tmp_path / "datalist.json", kind="strong") == []
+    with pytest.raises(CaseError, match=r"datalist\.json: has no strong case left to take; .* one in training"):
+        load_cases(tmp_path / "datalist.json", kind="strong", required=True)
 
 
 def test_missing_file_section_and_kind_are_named(tmp_path, datalist):

@@ -291,6 +291,15 @@ def test_a_killed_training_goes_on_and_a_changed_one_starts_anew(tmp_path):
     assert [json.loads(line)["epoch"] for line in epochs(tmp_path / "other")] == [1, 2]
 
 
+def test_a_data_list_without_training_cases_stops_the_bundle_itself(tmp_path):
+    arguments = one_training(tmp_path, [ORGANS] * 2, {})
+    content = json.loads((tmp_path / "list.json").read_text())
+    content["training"] = [{**case, "validation": True} for case in content["training"]]
+    (tmp_path / "list.json").write_text(json.dumps(content))
+    with pytest.raises(CaseError, match=r"Stage coarse: .*list\.json: has no suitable case left to take"):
+        run(*arguments)
+
+
 def test_the_seed_decides_the_weights(tmp_path):
     chain, data, work = one_training(tmp_path, [ORGANS] * 2, {})
     weights = {}

@@ -39,6 +39,7 @@ def evaluate(
         cases: Ids of the cases to score, separated by commas; every reference if left out.
         classes: Names or ids of the classes to score, separated by commas, for example "liver,spleen" where nobody drew
             the others; all 14 if left out.
+        minimum_dsc: Mean DSC of the organs that is asked for; below it the exit code is 1.
 
     Returns:
         The content of the JSON file: {"summary": see abdoseg.metrics.summarize, "cases": {id: {class name: {"dsc",

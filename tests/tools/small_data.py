@@ -1,4 +1,4 @@
-"""Small real files for the tests of the commands: a data set in the FLARE23 layout, and weights of tiny networks."""
+"""Small real files for the tests of the commands: a data set in the FLARE23 layout, tiny networks, short trainings."""
 
 from pathlib import Path
 
@@ -26,6 +26,23 @@ PLAN = {
     "classes": 14,
 }
 TEACHER = {"kind": "nnunet", "plan": PLAN}
+# Laid over a bundle's train.yaml they make its training a second long.
+SHORT = {"max_epochs": 1, "num_workers": 0, "val_interval": 1}
+OVERLAYS = {
+    "teacher": {**SHORT, "iterations_per_epoch": 2},
+    "coarse": {**SHORT, "batch_size": 1, "warmup_epochs": 0, "image_size": [16, 16, 16], "architecture": COARSE},
+    "fine": {
+        **SHORT,
+        "batch_size": 1,
+        "warmup_epochs": 0,
+        "image_size": [16, 16, 16],
+        "architecture": {
+            "_target_": "abdoseg.networks.coarse_to_fine_architecture",
+            "coarse_dir": "@coarse_dir",
+            "fine": FINE,
+        },
+    },
+}
 
 
 def labels_of(classes, seed: int = 0) -> np.ndarray:

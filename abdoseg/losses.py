@@ -89,10 +89,15 @@ class DiceBinaryCrossEntropyLoss(nn.Module):
         return self.dice(learned, target) + self.cross_entropy_weight * self.cross_entropy(learned, target)
 
 
-def root_frequency_weights(
-    samples: Iterable[dict], classes: int, key: str = "label", limit: int = 32, background: bool = True
+def frequency_weights(
+    samples: Iterable[dict],
+    classes: int,
+    power: float = 0.5,
+    key: str = "label",
+    limit: int = 32,
+    background: bool = True,
 ) -> list[float]:
-    """Class weights 1 / sqrt(frequency), measured on training samples and scaled to a mean of 1.
+    """Class weights 1 / frequency^power, measured on training samples and scaled to a mean of 1.
 
     Small organs appear after far fewer steps with them; only the short protocol of ``demo.yaml`` uses them.
 
@@ -101,6 +106,8 @@ def root_frequency_weights(
     samples : dictionaries with a label map (1, x, y, z) of integers under ``key``, or lists of them, as transforms that
         crop give; at most ``limit`` are read.
     classes : number of classes, background included.
+    power : 0 weighs all classes alike; the higher, the sooner small organs appear and the more often they are seen
+        where they are not.
     background : whether the returned list starts with the background's weight.
 
     Returns
@@ -114,7 +121,7 @@ def root_frequency_weights(
     if not counts.any():
         raise ValueError("Class weights need at least one training sample; the data list is empty.")
     counts = torch.where(counts > 0, counts, counts[counts > 0].min())
-    weights = (counts / counts.sum()).rsqrt()
+    weights = (counts / counts.sum()) ** -power
     if not background:
         weights = weights[1:]
     return (weights / weights.mean()).tolist()

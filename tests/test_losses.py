@@ -9,7 +9,7 @@ from abdoseg.losses import (
     DiceBinaryCrossEntropyLoss,
     DiceCrossEntropyLoss,
     head_weights,
-    root_frequency_weights,
+    frequency_weights,
 )
 
 # Two voxels. The probability of class 1 is 3/4 in the first, which is of class 1, and 1/2 in the second, which is not.
@@ -83,25 +83,25 @@ def sample(*labels):
     return {"label": torch.tensor(labels).reshape(1, -1, 1, 1)}
 
 
-def test_root_frequency_weights_by_hand():
+def test_frequency_weights_by_hand():
     """8 voxels of background, 2 of class 1, none of class 2, which counts as the rarest: 8, 2, 2 of 12.
 
     1 / sqrt(2/3, 1/6, 1/6) is (1, 2, 2) times 1.22; scaled to a mean of 1 that is (0.6, 1.2, 1.2).
     """
     labels = [0, 0, 0, 0, 1], [0, 0, 0, 0, 1]
-    assert root_frequency_weights([sample(*row) for row in labels], 3) == pytest.approx([0.6, 1.2, 1.2])
-    assert root_frequency_weights([[sample(*row) for row in labels]], 3) == pytest.approx([0.6, 1.2, 1.2])
-    assert root_frequency_weights([sample(*labels[0])], 3, background=False) == pytest.approx([1, 1])
+    assert frequency_weights([sample(*row) for row in labels], 3) == pytest.approx([0.6, 1.2, 1.2])
+    assert frequency_weights([[sample(*row) for row in labels]], 3) == pytest.approx([0.6, 1.2, 1.2])
+    assert frequency_weights([sample(*labels[0])], 3, background=False) == pytest.approx([1, 1])
 
 
-def test_root_frequency_weights_read_no_more_than_asked():
+def test_frequency_weights_read_no_more_than_asked():
     def samples():
         yield sample(0, 1)
         raise AssertionError("read on")
 
-    assert root_frequency_weights(samples(), 2, limit=1) == pytest.approx([1, 1])
+    assert frequency_weights(samples(), 2, limit=1) == pytest.approx([1, 1])
 
 
-def test_root_frequency_weights_of_nothing_are_refused():
+def test_frequency_weights_of_nothing_are_refused():
     with pytest.raises(ValueError, match="need at least one training sample"):
-        root_frequency_weights([], 3)
+        frequency_weights([], 3)

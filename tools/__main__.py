@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,10 @@ from fire.trace import FireTrace
 
 from abdoseg.files import CaseError
 from tools.faults import fault_of
+
+# Threads that wait by spinning slow each other down many times over where processors are shared; read by OpenMP when
+# torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = ("phantom", "audit", "plan", "run", "predict", "evaluate", "report")
 USAGE = "usage: python -m tools COMMAND [--option value ...]      (python -m tools COMMAND --help explains one)"

@@ -21,6 +21,8 @@ HOSTS = {
     "lymph node": (0.06, 0, (FAT, OTHER, SMALL_BOWEL), (-5, 20)),
     "lung": (0.04, 0, (LUNG,), (-20, 20)),
 }
+# Where tumors stand out most; below difficulty 0.5 the other hosts become rarer.
+CLEAR_HOSTS = ("liver", "right kidney", "left kidney")
 ORGAN_HOSTS = tuple(name for name, (_, organ, _, _) in HOSTS.items() if organ)
 COLON_PARTS = ("colon ascending", "colon transverse", "colon descending")
 # FLARE23's tumors have a median of 12 cm3 (papers-spec 1.3); what neighbors and organ surfaces cut off is added.
@@ -53,14 +55,15 @@ def draw_tumors(rng, wanted: bool | None, patient, z_range, difficulty: float) -
     wanted : True, False, or None for chance.
     patient : `abdoseg.phantom.patient.Patient`; tumors grow in organs that the patient has.
     z_range : lowest and highest z (mm, reference anatomy) that the scan shows.
-    difficulty : 0..1; lowers the contrast and the size.
+    difficulty : 0..1; lowers the contrast and the size, and makes hosts with little contrast more frequent.
     """
     trunk, contrast = patient.trunk, patient.contrast
     shapes = {item.name: item.shape for item in patient.structures}
     colon = str(rng.choice(COLON_PARTS))
     count = draw_count(rng, wanted)
     names = [name for name in HOSTS if name in shapes or name not in ORGAN_HOSTS]
-    shares = np.array([HOSTS[name][0] for name in names])
+    rarer = min(0.2 + 1.6 * difficulty, 1.0)
+    shares = np.array([HOSTS[name][0] * (1.0 if name in CLEAR_HOSTS else rarer) for name in names])
     tumors, host = [], None
     for _ in range(20 * count):
         if len(tumors) == count:
@@ -136,7 +139,7 @@ def _structure(rng, host: str, center, radius: float, contrast: Contrast, diffic
     }.get(host, hu["wall"])
     step = rng.uniform(low, high) * (2.0 - 2.0 * difficulty)
     if contrast.phase == "plain":
-        step *= 0.5 if host not in ("right kidney", "left kidney") else 0.12
+        step *= 0.5 if host not in ("right kidney", "left kidney") else max(0.6 - 0.96 * difficulty, 0.12)
     elif contrast.phase == "arterial" and host == "liver" and rng.random() < 0.9 * difficulty:
         step = -step  # hypervascular
     solid = base + step

@@ -1,6 +1,6 @@
 """Training losses of both papers, put together from MONAI's and PyTorch's parts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from monai.losses import DeepSupervisionLoss, DiceLoss
@@ -93,6 +93,7 @@ def frequency_weights(
     samples: Iterable[dict],
     classes: int,
     power: float = 0.5,
+    factors: Mapping[int | str, float] | None = None,
     key: str = "label",
     limit: int = 32,
     background: bool = True,
@@ -108,6 +109,7 @@ def frequency_weights(
     classes : number of classes, background included.
     power : 0 weighs all classes alike; the higher, the sooner small organs appear and the more often they are seen
         where they are not.
+    factors : class id -> factor on top, e.g. ``{"14": 3}`` for tumors, which vary more than organs.
     background : whether the returned list starts with the background's weight.
 
     Returns
@@ -122,6 +124,8 @@ def frequency_weights(
         raise ValueError("Class weights need at least one training sample; the data list is empty.")
     counts = torch.where(counts > 0, counts, counts[counts > 0].min())
     weights = (counts / counts.sum()) ** -power
+    for label, factor in (factors or {}).items():
+        weights[int(label)] *= factor
     if not background:
         weights = weights[1:]
     return (weights / weights.mean()).tolist()

@@ -23,9 +23,9 @@ from fire.trace import FireTrace
 from abdoseg.files import CaseError
 from tools.faults import fault_of
 
-# Threads that wait by spinning slow each other down many times over where processors are shared; read by OpenMP when
-# torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# OpenMP's threads wait by spinning, which slows them down many times over where processors are shared; a short spin costs
+# nothing where they are not. Read when torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 COMMANDS = ("phantom", "audit", "plan", "run", "predict", "evaluate", "report")
 USAGE = "usage: python -m tools COMMAND [--option value ...]      (python -m tools COMMAND --help explains one)"

@@ -54,6 +54,7 @@ class PlanInferer(Inferer):
     overlap : of neighboring windows, 0.5 in nnU-Net.
     mirror_axes : test-time augmentation: names from `abdoseg.transforms.FLIP_AXES`; all three double the time thrice.
     components : rules for the label map; the default keeps the largest component of each organ; None: every voxel.
+    window_size : (x, y, z) voxels; None: the plan's patch. Larger windows overlap less, where there is memory for them.
     window_batch_size : windows at a time.
     logits_device : where the logits of the whole volume gather, "cpu" for scans too long for the GPU; None: the
         network's device.
@@ -72,6 +73,7 @@ class PlanInferer(Inferer):
         overlap: float = 0.5,
         mirror_axes: Sequence[str] = (),
         components: ComponentRules | None = ComponentRules(),  # noqa: B008 (frozen)
+        window_size: Sequence[int] | None = None,
         window_batch_size: int = 1,
         logits_device: str | None = None,
         amp: bool | str = "auto",
@@ -87,7 +89,7 @@ class PlanInferer(Inferer):
         self.logits_device = logits_device
         self.amp = amp
         self.window = {
-            "roi_size": tuple(int(n) for n in plan["patch_size"]),
+            "roi_size": tuple(int(n) for n in window_size or plan["patch_size"]),
             "sw_batch_size": window_batch_size,
             "overlap": overlap,
             "mode": "gaussian",

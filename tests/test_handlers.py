@@ -14,7 +14,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from abdoseg.files import CaseError
-from abdoseg.handlers import ClipGradients, FlareScores, LearningCurve, Resume, handlers_of_rank
+from abdoseg.handlers import ClipGradients, FlareScores, LearningCurve, ProgressiveResize, Resume, handlers_of_rank
 
 AORTA, TUMOR = 5, 14
 
@@ -239,3 +239,18 @@ def test_processes_after_the_first_neither_write_nor_tell(tmp_path):
     telling = [saver, LearningCurve(tmp_path / "curve.jsonl", training.optimizer), StatsHandler()]
     assert handlers_of_rank([*telling, *silent], rank=1) == silent
     assert handlers_of_rank([*telling, *silent], rank=0) == [*telling, *silent]
+
+
+def test_the_first_epochs_train_on_a_coarser_grid():
+    """Voxels 0..3 along x, averaged in pairs, are 0.5 and 2.5; labels take every second voxel."""
+    image = torch.arange(4.0).reshape(1, 1, 4, 1, 1).expand(1, 1, 4, 2, 2)
+    label = torch.tensor([5, 6, 7, 8]).reshape(1, 1, 4, 1, 1).expand(1, 1, 4, 2, 2)
+    seen = []
+    trainer = Engine(lambda engine, batch: seen.append((engine.state.epoch, batch["image"], batch["label"])))
+    ProgressiveResize(epochs=1).attach(trainer)
+    trainer.run([{"image": image, "label": label}], max_epochs=2)
+    assert [epoch for epoch, _, _ in seen] == [1, 2]
+    assert torch.equal(seen[0][1], torch.tensor([0.5, 2.5]).reshape(1, 1, 2, 1, 1))
+    assert torch.equal(seen[0][2], torch.tensor([5, 7]).reshape(1, 1, 2, 1, 1))
+    assert seen[1][1] is image
+    assert seen[1][2] is label

@@ -8,8 +8,8 @@ import torch
 from abdoseg.losses import (
     DiceBinaryCrossEntropyLoss,
     DiceCrossEntropyLoss,
-    head_weights,
     frequency_weights,
+    head_weights,
 )
 
 # Two voxels. The probability of class 1 is 3/4 in the first, which is of class 1, and 1/2 in the second, which is not.
@@ -92,6 +92,14 @@ def test_frequency_weights_by_hand():
     assert frequency_weights([sample(*row) for row in labels], 3) == pytest.approx([0.6, 1.2, 1.2])
     assert frequency_weights([[sample(*row) for row in labels]], 3) == pytest.approx([0.6, 1.2, 1.2])
     assert frequency_weights([sample(*labels[0])], 3, background=False) == pytest.approx([1, 1])
+
+
+def test_power_and_factors_of_frequency_weights():
+    """Frequencies 3/4 and 1/4: power 1 gives 1 : 3; a factor of 2 on class 1 makes that 1 : 6, mean 3.5."""
+    samples = [sample(0, 0, 0, 1)]
+    assert frequency_weights(samples, 2, power=1) == pytest.approx([0.5, 1.5])
+    assert frequency_weights(samples, 2, power=0) == pytest.approx([1, 1])
+    assert frequency_weights(samples, 2, power=1, factors={"1": 2}) == pytest.approx([1 / 3.5, 6 / 3.5])
 
 
 def test_frequency_weights_read_no_more_than_asked():

@@ -23,8 +23,8 @@ from fire.trace import FireTrace
 from abdoseg.files import CaseError
 from tools.faults import fault_of
 
-# OpenMP's threads wait by spinning, which slows them down many times over where processors are shared; a short spin costs
-# nothing where they are not. Read when torch is imported.
+# OpenMP's threads wait by spinning, which slows them down many times over on shared processors; a short spin costs
+# nothing on others. Read when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 COMMANDS = ("phantom", "audit", "plan", "run", "predict", "evaluate", "report")

@@ -38,6 +38,15 @@ def test_at_the_plans_spacing_every_voxel_is_right(shape):
     assert np.array_equal(labels, 2 * (volume > 0))
 
 
+def test_a_window_of_the_whole_volume_is_one_pass():
+    """Weights and border effects of windows are gone: the logits are the network's own."""
+    volume = torch.randn(1, 20, 24, 28, generator=torch.Generator().manual_seed(0))
+    network = Lopsided()
+    logits = PlanInferer(PLAN, window_size=(20, 24, 28), amp=False).logits(volume, (2, 2, 2), network)
+    torch.testing.assert_close(logits, network(volume[None] / 100)[0].detach())
+    assert not torch.allclose(PlanInferer(PLAN, amp=False).logits(volume, (2, 2, 2), network), logits)
+
+
 def test_other_spacings_blur_the_borders_only():
     volume = blocks((32, 40, 10), [((slice(8, 24), slice(12, 32), slice(3, 7)), 300.0)])
     labels = PlanInferer(PLAN, amp=False)(ras_scan(volume, (1, 1, 4)), Thresholds(RIGHT_KIDNEY))[0, 0].numpy()

@@ -159,3 +159,10 @@ def test_what_cannot_start_is_refused_in_one_sentence(folders, tmp_path):
     with pytest.raises(CaseError, match=r"case 0002 has a second file 0002\.nii"):
         evaluate(predicted, truth, output)
     assert not output.exists()
+
+
+def test_a_mean_below_the_minimum_fails_the_command(folders):
+    mean = evaluate(*folders)["summary"]["organ_mean_dsc"]
+    assert mean < 1
+    assert evaluate(*folders, minimum_dsc=mean)["failed"] == {}
+    assert list(evaluate(*folders, minimum_dsc=mean + 0.0001)["failed"]) == ["minimum_dsc"]

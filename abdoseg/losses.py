@@ -18,12 +18,21 @@ class DiceCrossEntropyLoss(nn.Module):
     ----------
     class_weights : one weight a class, background first, for the cross-entropy half; None weighs all alike.
     smooth : added to numerator and denominator of Dice (nnU-Net: 1e-5).
+    batch_dice : Dice of the whole batch as of one sample (an option of nnU-Net), so that a class that one sample lacks
+        is still learned from the others.
     """
 
-    def __init__(self, class_weights: Sequence[float] | None = None, smooth: float = 1e-5) -> None:
+    def __init__(
+        self, class_weights: Sequence[float] | None = None, smooth: float = 1e-5, batch_dice: bool = False
+    ) -> None:
         super().__init__()
         self.dice = DiceLoss(
-            include_background=False, to_onehot_y=True, softmax=True, smooth_nr=smooth, smooth_dr=smooth
+            include_background=False,
+            to_onehot_y=True,
+            softmax=True,
+            smooth_nr=smooth,
+            smooth_dr=smooth,
+            batch=batch_dice,
         )
         weight = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.cross_entropy = nn.CrossEntropyLoss(weight=weight)

@@ -25,7 +25,7 @@ install-test: .venv/installed-test
 	touch $@
 
 demo: install
-	$(PYTHON) -m tools phantom --output_dir $(DEMO)/data --cases 60 --min_strong 10 --difficulty 0.1
+	$(PYTHON) -m tools phantom --output_dir $(DEMO)/data --cases 60 --min_strong 15 --difficulty 0.1
 	$(PYTHON) -m tools run two_stage --data_dir $(DEMO)/data --work_dir $(DEMO) --preset demo
 
 test: install-test

@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 DEMO := runs/demo
 
-.PHONY: help install install-test demo test test-full lint real-check clean-demo
+.PHONY: help install install-test demo test test-full lint real-check
 
 help:
 	@echo "make demo        the main job on a data set that it makes itself, in at most 10 minutes on 2 cores"
@@ -25,7 +25,7 @@ install-test: .venv/installed-test
 	touch $@
 
 demo: install
-	$(PYTHON) -m tools phantom --output_dir $(DEMO)/data --cases 60 --min_strong 15 --difficulty 0.1
+	$(PYTHON) -m tools phantom --output_dir $(DEMO)/data --cases 60 --min_strong 10 --difficulty 0.1
 	$(PYTHON) -m tools run two_stage --data_dir $(DEMO)/data --work_dir $(DEMO) --preset demo
 
 test: install-test

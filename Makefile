@@ -38,14 +38,14 @@ lint: install-test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-# The real CT stands in its folder as a training case and as a test case; 0.85 is the mean DSC that it must reach.
+# The real CT stands there as a training case and, under another id, as a test case; 0.85 is the mean DSC that it must reach.
 REAL := ../shared/data/ct_example_3mm
 CHECK := runs/real-check
 real-check: install
 	mkdir -p $(addprefix $(CHECK)/data/,imagesTr labelsTr validation truth)
 	cp -p $(REAL)/ct.nii.gz $(CHECK)/data/imagesTr/real_0001_0000.nii.gz
-	cp -p $(REAL)/ct.nii.gz $(CHECK)/data/validation/real_0001_0000.nii.gz
+	cp -p $(REAL)/ct.nii.gz $(CHECK)/data/validation/real_0002_0000.nii.gz
 	cp -p $(REAL)/label_flare.nii.gz $(CHECK)/data/labelsTr/real_0001.nii.gz
-	cp -p $(REAL)/label_flare.nii.gz $(CHECK)/data/truth/real_0001.nii.gz
+	cp -p $(REAL)/label_flare.nii.gz $(CHECK)/data/truth/real_0002.nii.gz
 	$(PYTHON) -m tools run overfit --data_dir $(CHECK)/data --work_dir $(CHECK)
 	$(PYTHON) -m tools evaluate $(CHECK)/predictions/student $(CHECK)/data/truth --minimum_dsc 0.85

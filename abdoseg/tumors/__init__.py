@@ -1,6 +1,7 @@
 """Tumors organ by organ (paper B): foci and hosts, crops, survival, pseudo-tumor filters, aorta, long scans."""
 
 from abdoseg.tumors.aorta import AortaCrop, aorta_range, crop_to_aorta
+from abdoseg.tumors.contrast import ENHANCED_HU, aorta_median_hu, is_enhanced
 from abdoseg.tumors.crops import PAPER_INFERENCE, PAPER_TRAINING, CropRule, host_box, host_boxes, widen_box
 from abdoseg.tumors.hosts import (
     FAMILIES,
@@ -14,9 +15,14 @@ from abdoseg.tumors.hosts import (
     most_frequent_organ,
     tumor_foci,
 )
+from abdoseg.tumors.long_scans import LongScan, lengthen, long_scan_rule, shorten
+from abdoseg.tumors.pseudo import PseudoTumorRules, reject_pseudo_tumor
+from abdoseg.tumors.stability import label_change, unstable_cases
 from abdoseg.tumors.survival import SurvivalRules, paste_tumor, surviving_tumor
+from abdoseg.tumors.targets import organ_target
 
 __all__ = [
+    "ENHANCED_HU",
     "FAMILIES",
     "NO_HOST",
     "PAPER_INFERENCE",
@@ -24,9 +30,12 @@ __all__ = [
     "REST",
     "AortaCrop",
     "CropRule",
+    "LongScan",
+    "PseudoTumorRules",
     "SurvivalRules",
     "TooManyFoci",
     "TumorFocus",
+    "aorta_median_hu",
     "aorta_range",
     "crop_to_aorta",
     "family_of",
@@ -34,9 +43,17 @@ __all__ = [
     "host_box",
     "host_boxes",
     "host_map",
+    "is_enhanced",
+    "label_change",
+    "lengthen",
+    "long_scan_rule",
     "most_frequent_organ",
+    "organ_target",
     "paste_tumor",
+    "reject_pseudo_tumor",
+    "shorten",
     "surviving_tumor",
     "tumor_foci",
+    "unstable_cases",
     "widen_box",
 ]

@@ -1,0 +1,36 @@
+"""What the organ network of the cascade learns: the organs without the tumor class, enclosing their tumors."""
+
+import numpy as np
+
+from abdoseg.labels import BACKGROUND_ID, TUMOR_ID
+from abdoseg.tumors.hosts import host_map
+
+
+def organ_target(labels: np.ndarray, enclose: bool = True, max_foci: int | None = None) -> np.ndarray:
+    """Turn a label map of organs and tumors into one of organs alone.
+
+    Paper B's notebook leaves a hole at a tumor whose host a person drew, and none where the host is a pseudo label
+    (papers-spec.md 3.2), so that its network learns both; and holes make the rules that ask for overlap fail.
+
+    Parameters
+    ----------
+    labels : (x, y, z) uint8, 0..14.
+    enclose : give tumor voxels to the focus's host organ, background where it has none. False: always background, a
+        hole, as the notebook does.
+    max_foci : see `tumor_foci`; None: any number, the organs of such a case are as good as another's.
+
+    Returns
+    -------
+    New (x, y, z) uint8 array, 0..13; only tumor voxels differ from ``labels``.
+
+    Raises
+    ------
+    TooManyFoci
+        If tumors are enclosed and there are more than ``max_foci``.
+    """
+    tumor = labels == TUMOR_ID
+    if not enclose:
+        return np.where(tumor, np.uint8(BACKGROUND_ID), labels)
+    hosts = host_map(labels, max_foci)
+    hosts[hosts == TUMOR_ID] = BACKGROUND_ID
+    return np.where(tumor, hosts, labels)

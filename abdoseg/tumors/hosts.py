@@ -9,6 +9,7 @@ from abdoseg.files import CaseError
 from abdoseg.label_maps import count_voxels
 from abdoseg.labels import BACKGROUND_ID, ORGAN_IDS, TUMOR_ID
 from abdoseg.transforms.roi import Box, foreground_box
+from abdoseg.tumors.components import connected_foci
 
 # The hosts that have a tumor network of their own in paper B's inference script (papers-spec.md 3.1 and 3.3).
 FAMILIES: dict[str, tuple[int, ...]] = {"liver": (1,), "pancreas": (4,), "kidneys": (2, 13)}
@@ -65,20 +66,40 @@ def most_frequent_organ(labels: np.ndarray) -> int:
     return int(counts.argmax()) if counts.any() else NO_HOST
 
 
+def host_in_box(labels: np.ndarray, box: Box, faithful_box: bool = False) -> int:
+    """Give the organ with most voxels in a tumor's bounding box, or 0; tumor and background are left aside.
+
+    A small tumor may fill its box to the last voxel, above all a tumor of one voxel. Then, and only then, the voxels
+    next to the box count.
+
+    Parameters
+    ----------
+    labels : (x, y, z) uint8, 0..14.
+    box : three slices (x, y, z), the smallest box that holds the tumor.
+    faithful_box : count as paper B's notebook does, which takes the inclusive maximum for the exclusive end: without
+        the last row, column and slice, and without a second look. A tumor of one slice then has no host.
+    """
+    if faithful_box:
+        return most_frequent_organ(labels[tuple(slice(side.start, side.stop - 1) for side in box)])
+    host = most_frequent_organ(labels[box])
+    if host == NO_HOST:
+        host = most_frequent_organ(labels[tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)])
+    return host
+
+
 def tumor_foci(
     labels: np.ndarray, max_foci: int | None = 6, faithful_box: bool = False
 ) -> tuple[np.ndarray, list[TumorFocus]]:
     """Find the tumor foci of a case and the host organ of each, as paper B's notebook does (papers-spec.md 3.3).
 
-    The host is the organ with most voxels in the focus's bounding box, tumor and background left aside.
+    The host is the organ with most voxels in the focus's bounding box, see `host_in_box`.
 
     Parameters
     ----------
     labels : (x, y, z) uint8, 0..14.
     max_foci : more 26-connected foci than this are an error: paper B, with 6, takes such a case for an invalid one
         (such as lung metastases); None: any number.
-    faithful_box : count the organs in a box without its last row, column and slice, as the notebook does, which takes
-        the inclusive maximum for the exclusive end. A focus of one slice then has an empty box, thus no host.
+    faithful_box : see `host_in_box`.
 
     Returns
     -------
@@ -94,20 +115,17 @@ def tumor_foci(
     box = foreground_box(tumor)
     if box is None:
         return np.zeros(labels.shape, dtype=np.uint16), []
-    inside = cc3d.connected_components(np.ascontiguousarray(tumor[box]), connectivity=26)
-    found = cc3d.statistics(inside)
-    count = len(found["voxel_counts"]) - 1
+    inside, count = connected_foci(tumor[box])
     if max_foci is not None and count > max_foci:
         raise TooManyFoci(f"The label map has {count} tumor foci; at most {max_foci} are taken for host assignment.")
-    foci = []
+    found, foci = cc3d.statistics(inside), []
     for index in range(1, count + 1):
         # NumPy integers in a slice are a trap for whoever writes them to JSON.
         own = tuple(
             slice(int(part.start) + whole.start, int(part.stop) + whole.start)
             for part, whole in zip(found["bounding_boxes"][index], box, strict=True)
         )
-        counted = tuple(slice(side.start, side.stop - 1) for side in own) if faithful_box else own
-        host = most_frequent_organ(labels[counted])
+        host = host_in_box(labels, own, faithful_box)
         foci.append(TumorFocus(index, int(found["voxel_counts"][index]), own, host))
     components = np.zeros(labels.shape, dtype=inside.dtype)
     components[box] = inside

@@ -6,7 +6,7 @@ import numpy as np
 
 from abdoseg.labels import NAMES
 from abdoseg.transforms.roi import foreground_box
-from abdoseg.tumors.hosts import NO_HOST, REST, family_organs, most_frequent_organ
+from abdoseg.tumors.hosts import NO_HOST, REST, family_organs, host_in_box
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def reject_pseudo_tumor(
         return f"the tumor has {voxels} voxels, fewer than {rules.min_voxels}"
     if family == REST:
         return None
-    host = most_frequent_organ(organs[box])
+    host = host_in_box(organs, box)
     if host == NO_HOST:
-        return "no organ lies in the tumor's box"
+        return "no organ lies in or next to the tumor's box"
     if host not in wanted:
         return f"most of the tumor's box is {NAMES[host]}, not {' or '.join(NAMES[organ] for organ in wanted)}"
     return None

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
 
 from abdoseg.labels import TUMOR_ID
 from abdoseg.transforms.roi import foreground_box
+from abdoseg.tumors.components import connected_foci
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def surviving_tumor(
     tumor, organ = tumor[box], np.asarray(organ[box]) != 0
     if rules.adjacency:
         organ = widened_by_one(organ)
-    components, count = cc3d.connected_components(np.ascontiguousarray(tumor), connectivity=26, return_N=True)
+    components, count = connected_foci(tumor)
     overlap = np.bincount(components[organ], minlength=count + 1)
     survives = overlap >= rules.min_overlap
     survives[0] = False

@@ -8,6 +8,8 @@ from abdoseg.networks.architecture import (
     write_architecture,
 )
 from abdoseg.networks.background import WithBackground, highest_id_logits
+from abdoseg.networks.cascade import CascadeNetwork
+from abdoseg.networks.cascade_weights import assemble_cascade, cascade_architecture, fill_cascade
 from abdoseg.networks.checkpoints import load_checkpoint, load_coarse, read_state, unwrap
 from abdoseg.networks.coarse_to_fine import CoarseToFineNetwork
 from abdoseg.networks.coarse_weights import coarse_to_fine_architecture, fill_coarse
@@ -17,14 +19,18 @@ from abdoseg.networks.residual_unet import ResidualUNet
 
 __all__ = [
     "ARCHITECTURE_FILE",
+    "CascadeNetwork",
     "CoarseToFineNetwork",
     "EfficientSegNet",
     "ResidualUNet",
     "WithBackground",
+    "assemble_cascade",
     "build_dynunet",
     "build_network",
+    "cascade_architecture",
     "coarse_to_fine_architecture",
     "complete_architecture",
+    "fill_cascade",
     "fill_coarse",
     "highest_id_logits",
     "load_checkpoint",

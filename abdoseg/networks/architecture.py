@@ -8,10 +8,12 @@ from torch import nn
 
 from abdoseg.files import CaseError, write_json
 from abdoseg.networks.background import WithBackground
+from abdoseg.networks.cascade import CascadeNetwork
 from abdoseg.networks.coarse_to_fine import CoarseToFineNetwork
 from abdoseg.networks.efficient_segnet import EfficientSegNet
 from abdoseg.networks.nnunet import build_dynunet
 from abdoseg.networks.residual_unet import ResidualUNet
+from abdoseg.tumors import FAMILIES, REST
 
 ARCHITECTURE_FILE = "architecture.json"
 REQUIRED = object()
@@ -37,7 +39,11 @@ KINDS: dict[str, dict] = {
     },
     "coarse_to_fine": {"coarse": None, "fine": {"kind": "efficient_segnet"}},
     "nnunet": {"plan": REQUIRED, "in_channels": 1, "out_channels": None, "deep_supervision": True},
+    "tumor_cascade": {"organs": None, "tumors": REQUIRED},
 }
+# What may find the organs of a cascade, and what its tumor networks give: background and tumor.
+ORGAN_KINDS = ("nnunet", "coarse_to_fine")
+TUMOR_CHANNELS = 2
 # Carried along with any kind and never read here: the intensity window and whatever else belongs to the weights.
 CARRIED = "inference"
 
@@ -83,7 +89,34 @@ def complete_architecture(architecture: dict) -> dict:
                 complete[part] = complete_architecture(complete[part])
                 if complete[part]["kind"] == kind:
                     raise ValueError(f"The {part} part of a coarse_to_fine architecture cannot be another one.")
+    if kind == "tumor_cascade":
+        _complete_cascade(complete)
     return complete
+
+
+def _complete_cascade(cascade: dict) -> None:
+    """Complete the parts of a cascade in place; ValueError for a part of another kind, or an unknown family."""
+    if cascade["organs"] is not None:
+        cascade["organs"] = organs = complete_architecture(cascade["organs"])
+        if organs["kind"] not in ORGAN_KINDS:
+            allowed = " or ".join(map(repr, ORGAN_KINDS))
+            raise ValueError(
+                f"The organs of a tumor_cascade architecture are of kind {organs['kind']!r}. Use {allowed}."
+            )
+    families = (*FAMILIES, REST)
+    if not isinstance(cascade["tumors"], dict):
+        raise ValueError(f"The tumors of a tumor_cascade are a dict by family, not {cascade['tumors']!r}.")
+    for family, tumor in cascade["tumors"].items():
+        if family not in families:
+            raise ValueError(f"Unknown family of hosts {family!r}. Use {', '.join(map(repr, families))}.")
+        cascade["tumors"][family] = tumor = complete_architecture(tumor)
+        if tumor["kind"] != "nnunet":
+            raise ValueError(f"The {family} part of a tumor_cascade is of kind {tumor['kind']!r}. Use 'nnunet'.")
+        channels = tumor["out_channels"]
+        if channels is None and isinstance(tumor["plan"], dict):
+            channels = tumor["plan"].get("classes")
+        if channels not in (None, TUMOR_CHANNELS):
+            raise ValueError(f"The {family} part of a tumor_cascade has {channels} classes. Use 2.")
 
 
 def build_network(architecture: dict) -> nn.Module:
@@ -110,6 +143,10 @@ def build_network(architecture: dict) -> nn.Module:
         case "coarse_to_fine":
             coarse, fine = settings["coarse"], settings["fine"]
             network = CoarseToFineNetwork(None if coarse is None else build_network(coarse), build_network(fine))
+        case "tumor_cascade":
+            organs, tumors = settings["organs"], settings["tumors"]
+            networks = {family: build_network(tumor) for family, tumor in tumors.items()}
+            network = CascadeNetwork(None if organs is None else build_network(organs), networks)
         case "nnunet":
             network = build_dynunet(**settings)
         case "residual_unet":

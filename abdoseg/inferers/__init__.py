@@ -1,7 +1,15 @@
 """Inferers that do a whole case: raw volume in Hounsfield units in, uint8 label map on the same grid out."""
 
+from abdoseg.inferers.cascade import CascadeInferer, organ_inferer_for
 from abdoseg.inferers.coarse_to_fine import CoarseToFineInferer
 from abdoseg.inferers.sliding_window import PlanInferer, mirrored_logits
 from abdoseg.inferers.whole_volume import WholeVolumeInferer
 
-__all__ = ["CoarseToFineInferer", "PlanInferer", "WholeVolumeInferer", "mirrored_logits"]
+__all__ = [
+    "CascadeInferer",
+    "CoarseToFineInferer",
+    "PlanInferer",
+    "WholeVolumeInferer",
+    "mirrored_logits",
+    "organ_inferer_for",
+]

@@ -1,0 +1,262 @@
+"""Inferer of paper B: find the organs, then look for tumors in the box of each host organ."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+
+from abdoseg.inferers.case import label_batch
+from abdoseg.inferers.coarse_to_fine import CoarseToFineInferer
+from abdoseg.inferers.sliding_window import PlanInferer
+from abdoseg.labels import BACKGROUND_ID
+from abdoseg.networks import unwrap
+from abdoseg.transforms.components import ComponentRules
+from abdoseg.transforms.resample import restore_labels
+from abdoseg.tumors import (
+    ENHANCED_HU,
+    FAMILIES,
+    REST,
+    AortaCrop,
+    CropRule,
+    SurvivalRules,
+    aorta_median_hu,
+    aorta_range,
+    family_organs,
+    host_boxes,
+    lengthen,
+    long_scan_rule,
+    organ_target,
+    paste_tumor,
+    shorten,
+    surviving_tumor,
+)
+
+logger = logging.getLogger(__name__)
+GATED = "kidneys"
+
+
+def organ_inferer_for(
+    architecture: Mapping | None,
+    hu_window: Sequence[float] = (-325.0, 325.0),
+    margin_mm: float = 20.0,
+    components: ComponentRules | None = ComponentRules(),  # noqa: B008 (frozen)
+    amp: bool | str = "auto",
+    **sliding,
+) -> Inferer:
+    """Give the inferer that fits the organ network of a cascade.
+
+    Parameters
+    ----------
+    architecture : of the organs: kind "nnunet" (an organ plan, as in paper B) or "coarse_to_fine" (paper A's student).
+    hu_window, margin_mm : of a student, see `CoarseToFineInferer`.
+    components : rules for the organ labels; None keeps every voxel, as paper B does.
+    amp : see `abdoseg.inferers.precision.autocast_for`.
+    sliding : further options of `PlanInferer`, for an organ plan.
+
+    Raises
+    ------
+    ValueError
+        If there is no organ network, or one of another kind.
+    """
+    kind = None if architecture is None else architecture["kind"]
+    if kind == "nnunet":
+        return PlanInferer(architecture["plan"], components=components, amp=amp, **sliding)
+    if kind == "coarse_to_fine":
+        coarse, fine = architecture["coarse"], architecture["fine"]
+        sizes = ((coarse or fine)["image_size"], fine["image_size"])
+        return CoarseToFineInferer(*sizes, margin_mm, hu_window, components=components, amp=amp)
+    raise ValueError(f"The cascade's organ network is of kind {kind!r}. Use 'nnunet' or 'coarse_to_fine'.")
+
+
+class CascadeInferer(Inferer):
+    """Raw volume in, label map of organs and tumors out, by the networks of one `CascadeNetwork`.
+
+    The organ network labels the scan. For each family of hosts that has a network, the box of each of its organs is cut
+    from the raw scan, at the scan's own resolution; the tumor network labels the crop at its plan's spacing; foci that
+    do not belong to the organ are dropped. What is left overwrites the organs, and everything beyond the aorta's slices
+    is cleared (papers-spec.md 3.3, 3.6). No decision depends on the clock, as the 50 s guard of paper B's code does.
+
+    Parameters
+    ----------
+    organ_inferer : see `organ_inferer_for`.
+    plans : family -> plan of its tumor network (spacing, patch, normalization).
+    families : which to look for; those without a network are passed over.
+    crop_rule : margin around an organ; the one of the training.
+    survival : which foci of a family stay, in voxels of the scan.
+    rest_survival : the same for "rest", whose organ is all organs; by default any prediction of 128 voxels.
+    aorta_crop : None does not crop. A scan in which no aorta is found is not cropped, with a warning.
+    contrast_threshold : median HU of the aorta from which kidneys are searched for tumors (89 in paper B's code); None
+        searches always. Without an aorta nobody knows: they are searched.
+    keep_source_tumor : keep the tumor class of the organ network as well, where it has one (paper A's student); False
+        takes those voxels for organ, as in the organ network's training.
+    long_scans : paper B's shortcut in the organ stage: the limits of ``abdoseg.tumors.long_scan_rule``, an empty
+        dictionary for the published ones; None sees every slice.
+    overlap, mirror_axes, window_batch_size, logits_device, image_mode, amp : of the tumor networks, see `PlanInferer`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown family.
+    """
+
+    def __init__(
+        self,
+        organ_inferer: Inferer,
+        plans: Mapping[str, Mapping],
+        families: Sequence[str] = (*FAMILIES, REST),
+        crop_rule: CropRule = CropRule(),  # noqa: B008 (frozen)
+        survival: SurvivalRules = SurvivalRules(),  # noqa: B008 (frozen)
+        rest_survival: SurvivalRules = SurvivalRules(min_overlap=0, min_total_overlap=0),  # noqa: B008 (frozen)
+        aorta_crop: AortaCrop | None = AortaCrop(),  # noqa: B008 (frozen)
+        contrast_threshold: float | None = ENHANCED_HU,
+        keep_source_tumor: bool = False,
+        long_scans: Mapping | None = None,
+        overlap: float = 0.5,
+        mirror_axes: Sequence[str] = (),
+        window_batch_size: int = 1,
+        logits_device: str | None = None,
+        image_mode: str = "trilinear",
+        amp: bool | str = "auto",
+    ) -> None:
+        super().__init__()
+        for family in families:
+            family_organs(family)
+        self.organ_inferer = organ_inferer
+        self.families = [family for family in families if family in plans]
+        for family in families:
+            if family not in plans:
+                logger.info("The cascade has no tumor network for %r; it does not look there.", family)
+        self.crop_rule = crop_rule
+        self.survival = survival
+        self.rest_survival = rest_survival
+        self.aorta_crop = aorta_crop
+        self.contrast_threshold = contrast_threshold
+        self.keep_source_tumor = keep_source_tumor
+        self.long_scans = long_scans
+        self.tumor_inferers = {
+            family: PlanInferer(
+                plans[family],
+                overlap=overlap,
+                mirror_axes=mirror_axes,
+                components=None,
+                window_batch_size=window_batch_size,
+                logits_device=logits_device,
+                amp=amp,
+                image_mode=image_mode,
+            )
+            for family in self.families
+        }
+
+    def __call__(self, inputs: MetaTensor, network: torch.nn.Module, *args, **kwargs) -> MetaTensor:
+        """Label a batch.
+
+        Parameters
+        ----------
+        inputs : (B, 1, x, y, z) MetaTensor in RAS, HU.
+        network : `abdoseg.networks.CascadeNetwork`, possibly wrapped by DistributedDataParallel; in eval mode.
+
+        Returns
+        -------
+        (B, 1, x, y, z) uint8 MetaTensor on the grid of ``inputs``. Its metadata's "cascade" is a list with one JSON
+        text a case: what the aorta said, and for each family its boxes and how many tumor voxels were found and kept.
+        """
+        container = unwrap(network)
+        reports: list[str] = []
+
+        def label_case(volume: torch.Tensor, spacing, name: str) -> torch.Tensor:
+            labels, report = self.label(volume, np.asarray(spacing, dtype=float), container, name)
+            reports.append(json.dumps(report))
+            return torch.from_numpy(labels).to(volume.device)
+
+        labels = label_batch(inputs, label_case)
+        labels.meta["cascade"] = reports
+        return labels
+
+    def label(self, volume: torch.Tensor, spacing: np.ndarray, container, name: str) -> tuple[np.ndarray, dict]:
+        """Label one case.
+
+        Parameters
+        ----------
+        volume : (1, x, y, z), HU, RAS.
+        spacing : (3,) mm.
+        container : the networks, by name.
+        name : file of the scan, for the log.
+
+        Returns
+        -------
+        (x, y, z) uint8 labels, and the report of the case as plain data.
+        """
+        source = self.organ_labels(volume, spacing, container.organs, name)
+        organs = organ_target(source)
+        report = {"aorta_median_hu": aorta_median_hu(volume[0].cpu().numpy(), organs), "families": {}}
+        tumor = np.zeros(organs.shape, dtype=bool)
+        for family in self.families:
+            if family == GATED and self._gate_is_shut(report["aorta_median_hu"], name):
+                report["families"][family] = {"skipped": "no contrast medium"}
+                continue
+            found, counts = self.tumor_of(family, volume, spacing, organs, container.tumors[family])
+            report["families"][family] = counts
+            tumor |= found
+        labels = paste_tumor(source if self.keep_source_tumor else organs, tumor)
+        report["slices"] = self._clear_beyond_aorta(labels, organs, spacing, name)
+        return labels, report
+
+    def organ_labels(self, volume: torch.Tensor, spacing: np.ndarray, network, name: str) -> np.ndarray:
+        """Give the (x, y, z) uint8 labels of the organ network, on the grid of the (1, x, y, z) volume."""
+        slices = volume.shape[-1]
+        rule = None if self.long_scans is None else long_scan_rule(slices, float(spacing[2]), **self.long_scans)
+        step = 1 if rule is None else rule.step
+        seen = volume if rule is None else shorten(volume, rule)
+        affine = torch.diag(torch.tensor([*spacing[:2], spacing[2] * step, 1.0], dtype=torch.float64))
+        scan = MetaTensor(seen[None], affine=affine, meta={"filename_or_obj": name})
+        labels = self.organ_inferer(scan, network).as_tensor()[0, 0].cpu().numpy()
+        return labels if rule is None else lengthen(labels, rule, slices)
+
+    def tumor_of(
+        self, family: str, volume: torch.Tensor, spacing: np.ndarray, organs: np.ndarray, network: torch.nn.Module
+    ) -> tuple[np.ndarray, dict]:
+        """Look for a family's tumors: (x, y, z) bool of what survives, and the numbers of the report."""
+        tumor = np.zeros(organs.shape, dtype=bool)
+        counts = {"boxes": 0, "found_voxels": 0, "kept_voxels": 0}
+        for organ, box in host_boxes(organs, family, spacing, self.crop_rule):
+            crop = volume[(slice(None), *box)]
+            logits = self.tumor_inferers[family].logits(crop, spacing, network)
+            found = restore_labels(logits, crop.shape[1:], align_corners=False).cpu().numpy() != 0
+            host = organs[box] != BACKGROUND_ID if family == REST else organs[box] == organ
+            tumor[box] |= surviving_tumor(found, host, self.rest_survival if family == REST else self.survival)
+            counts["boxes"] += 1
+            counts["found_voxels"] += int(found.sum())
+        counts["kept_voxels"] = int(tumor.sum())
+        return tumor, counts
+
+    def _gate_is_shut(self, aorta_hu: float | None, name: str) -> bool:
+        if self.contrast_threshold is None:
+            return False
+        if aorta_hu is None:
+            logger.warning("%s: without an aorta nobody knows the contrast; the kidneys are searched.", name)
+            return False
+        if aorta_hu >= self.contrast_threshold:
+            return False
+        logger.info(
+            "%s: the aorta has %.0f HU, below %g: a plain scan, whose kidneys are not searched for tumors.",
+            name,
+            aorta_hu,
+            self.contrast_threshold,
+        )
+        return True
+
+    def _clear_beyond_aorta(self, labels: np.ndarray, organs: np.ndarray, spacing, name: str) -> list[int] | None:
+        """Clear labels in place; give the first slice that stays and the first that does not, or None: not cropped."""
+        if self.aorta_crop is None:
+            return None
+        kept = aorta_range(organs, spacing, self.aorta_crop)
+        if kept is None:
+            logger.warning("%s: no aorta was found; the label map is not cropped to its slices.", name)
+            return None
+        labels[..., : kept.start] = BACKGROUND_ID
+        labels[..., max(kept.stop, kept.start) :] = BACKGROUND_ID
+        return [kept.start, kept.stop]

@@ -11,7 +11,7 @@ from abdoseg.inferers.case import clean_labels, device_of, label_batch
 from abdoseg.inferers.precision import autocast_for
 from abdoseg.transforms.components import ComponentRules
 from abdoseg.transforms.flip import FLIP_AXES, flip_image, flip_logits
-from abdoseg.transforms.resample import restore_labels
+from abdoseg.transforms.resample import check_resize_mode, restore_labels
 from abdoseg.transforms.teacher import image_at_plan
 
 
@@ -60,11 +60,13 @@ class PlanInferer(Inferer):
         network's device.
     amp : "auto", True or False, see `abdoseg.inferers.precision.autocast_for`.
     progress : show a bar over the windows.
+    image_mode : how the image is resampled to the plan's spacing: "trilinear", or "area" as in paper B; the one that
+        the network was trained with, see `PrepareTeacherd`.
 
     Raises
     ------
     ValueError
-        For an unknown axis.
+        For an unknown axis or mode.
     """
 
     def __init__(
@@ -78,12 +80,14 @@ class PlanInferer(Inferer):
         logits_device: str | None = None,
         amp: bool | str = "auto",
         progress: bool = False,
+        image_mode: str = "trilinear",
     ) -> None:
         super().__init__()
         unknown = [axis for axis in mirror_axes if axis not in FLIP_AXES]
         if unknown:
             raise ValueError(f"Unknown mirror axis '{unknown[0]}'. Use one of {', '.join(map(repr, FLIP_AXES))}.")
         self.plan = plan
+        self.image_mode = check_resize_mode(image_mode)
         self.mirror_axes = tuple(mirror_axes)
         self.components = components
         self.logits_device = logits_device
@@ -123,7 +127,7 @@ class PlanInferer(Inferer):
         """Give the (C, x, y, z) float32 logits of a (1, x, y, z) volume, HU, on the plan's grid."""
         device = device_of(network, volume.device)
         gathered_on = device if self.logits_device is None else torch.device(self.logits_device)
-        image = image_at_plan(volume, spacing, self.plan).to(gathered_on)
+        image = image_at_plan(volume, spacing, self.plan, self.image_mode).to(gathered_on)
 
         def predictor(windows: torch.Tensor) -> torch.Tensor:
             with autocast_for(device, self.amp):

@@ -4,29 +4,47 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 SLAB_BYTES = {"cpu": 1 << 20, "cuda": 1 << 28}
+RESIZE_MODES = ("trilinear", "area")
 
 
-def resize_volume(volume: torch.Tensor, size, align_corners: bool = True) -> torch.Tensor:
-    """Resize trilinearly, without anti-aliasing, as paper A does before both of its networks (papers-spec.md 2.7).
+def check_resize_mode(mode: str) -> str:
+    """Give ``mode`` back, or raise a ValueError that names the allowed ones."""
+    if mode not in RESIZE_MODES:
+        raise ValueError(f"Unknown resize mode '{mode}'. Use one of {', '.join(map(repr, RESIZE_MODES))}.")
+    return mode
 
-    MONAI's ``Resized`` would do the same with bookkeeping for an inverse that the inferers never ask for.
+
+def resize_volume(volume: torch.Tensor, size, align_corners: bool = True, mode: str = "trilinear") -> torch.Tensor:
+    """Resize an image: trilinearly, without anti-aliasing, as paper A does before both of its networks, or by area.
+
+    Not for label maps, whose ids would be averaged (paper B's code does that): see `resize_labels`. MONAI's
+    ``Resized`` would do the same with bookkeeping for an inverse that the inferers never ask for.
 
     Parameters
     ----------
     volume : (C, x, y, z) or (B, C, x, y, z), any real type; integers become float32.
     size : target (x, y, z) in voxels.
     align_corners : True: the outermost voxel centers coincide (paper A); False: the outer edges do (nnU-Net).
+    mode : "trilinear" (papers-spec.md 2.7), or "area" as in paper B (3.7): each voxel is the plain mean of the source
+        voxels that it touches, outer edges aligned whatever ``align_corners`` says; where a side grows by a whole
+        factor that is the nearest neighbor.
 
     Returns
     -------
     Plain tensor of ``size`` on the same device.
+
+    Raises
+    ------
+    ValueError
+        For an unknown mode.
     """
+    check_resize_mode(mode)
     volume = torch.as_tensor(volume).as_subclass(torch.Tensor)
     if not volume.is_floating_point():
         volume = volume.float()
     batch = volume if volume.ndim == 5 else volume[None]
     size = tuple(int(n) for n in size)
-    resized = F.interpolate(batch, size=size, mode="trilinear", align_corners=align_corners)
+    resized = F.interpolate(batch, size=size, mode=mode, align_corners=None if mode == "area" else align_corners)
     return resized if volume.ndim == 5 else resized[0]
 
 

@@ -9,7 +9,7 @@ from monai.transforms import Transform
 
 from abdoseg.transforms.geometry import affine_of, file_name_of, require_ras, spacing_of
 from abdoseg.transforms.intensity import normalize_ct
-from abdoseg.transforms.resample import resize_labels, resize_volume
+from abdoseg.transforms.resample import check_resize_mode, resize_labels, resize_volume
 
 
 def plan_shape(shape, spacing, plan: Mapping) -> tuple[int, int, int]:
@@ -18,23 +18,24 @@ def plan_shape(shape, spacing, plan: Mapping) -> tuple[int, int, int]:
     return tuple(int(max(1, n)) for n in np.round(extent / np.asarray(plan["spacing"], dtype=float)))
 
 
-def image_at_plan(volume: torch.Tensor, spacing, plan: Mapping) -> torch.Tensor:
+def image_at_plan(volume: torch.Tensor, spacing, plan: Mapping, mode: str = "trilinear") -> torch.Tensor:
     """Normalize a (1, x, y, z) volume in HU by the plan, then resample it to the plan's spacing, as nnU-Net orders it.
 
-    Trilinear with aligned outer edges. nnU-Net interpolates with cubic splines.
+    With aligned outer edges. nnU-Net interpolates with cubic splines.
 
     Parameters
     ----------
     volume : (1, x, y, z), HU, RAS.
     spacing : (3,) mm.
     plan : has ``spacing`` (mm, x, y, z) and ``normalization`` (HU), see `normalize_ct`.
+    mode : "trilinear", or "area" as in paper B, see `resize_volume`.
 
     Returns
     -------
     (1, x, y, z) float32 at the plan's spacing.
     """
     size = plan_shape(volume.shape[1:], spacing, plan)
-    return resize_volume(normalize_ct(volume, plan["normalization"]), size, align_corners=False)
+    return resize_volume(normalize_ct(volume, plan["normalization"]), size, align_corners=False, mode=mode)
 
 
 class PrepareTeacherd(Transform):
@@ -47,14 +48,24 @@ class PrepareTeacherd(Transform):
     ----------
     plan : dictionary with ``spacing`` and ``normalization``.
     image_key, label_key : keys of (1, x, y, z) MetaTensors in RAS; the label may be missing.
+    image_mode : how images are resampled, see `image_at_plan`; give the inferer the same. Labels are always resampled
+        class by class.
 
     Returns
     -------
     The dictionary with MetaTensors at the plan's spacing: image float32, label uint8.
+
+    Raises
+    ------
+    ValueError
+        For an unknown mode.
     """
 
-    def __init__(self, plan: Mapping, image_key: str = "image", label_key: str = "label") -> None:
+    def __init__(
+        self, plan: Mapping, image_key: str = "image", label_key: str = "label", image_mode: str = "trilinear"
+    ) -> None:
         self.plan = plan
+        self.image_mode = check_resize_mode(image_mode)
         self.image_key = image_key
         self.label_key = label_key
 
@@ -66,7 +77,7 @@ class PrepareTeacherd(Transform):
         spacing = spacing_of(image)
         size = plan_shape(image.shape[1:], spacing, self.plan)
         affine = edge_aligned_affine(affine_of(image), image.shape[1:], size)
-        resampled = image_at_plan(image.as_tensor(), spacing, self.plan)
+        resampled = image_at_plan(image.as_tensor(), spacing, self.plan, self.image_mode)
         result[self.image_key] = MetaTensor(
             resampled, affine=torch.as_tensor(affine), meta={"filename_or_obj": file_name_of(image)}
         )

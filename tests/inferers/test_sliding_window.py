@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from abdoseg.inferers import PlanInferer, mirrored_logits
-from abdoseg.transforms import FLIP_AXES, flip_image, flip_labels, flip_logits
+from abdoseg.transforms import FLIP_AXES, flip_image, flip_labels, flip_logits, image_at_plan
 from tests.inferers.stand_ins import Thresholds, blocks, ras_scan
 
 PLAN = {
@@ -115,6 +115,26 @@ def test_largest_component_is_kept_unless_switched_off():
     scan = ras_scan(volume, (2, 2, 2))
     assert (PlanInferer(PLAN, amp=False)(scan, Thresholds(RIGHT_KIDNEY)) == 2).sum() == 1000
     assert (PlanInferer(PLAN, components=None, amp=False)(scan, Thresholds(RIGHT_KIDNEY)) == 2).sum() == 1008
+
+
+def test_area_mode_reaches_the_network():
+    volume = torch.randn(1, 30, 24, 28, generator=torch.Generator().manual_seed(0)) * 100
+    network, spacing = Lopsided(), (1.3, 2, 2)  # 39 mm: 20 voxels
+    found = {
+        mode: PlanInferer(PLAN, window_size=(20, 24, 28), amp=False, image_mode=mode).logits(volume, spacing, network)
+        for mode in ("area", "trilinear")
+    }
+    for mode, logits in found.items():
+        seen = image_at_plan(volume, spacing, PLAN, mode)
+        torch.testing.assert_close(logits, network(seen[None])[0].detach())
+    assert not torch.allclose(found["area"], found["trilinear"])
+    default = PlanInferer(PLAN, window_size=(20, 24, 28), amp=False).logits(volume, spacing, network)
+    assert torch.equal(default, found["trilinear"])
+
+
+def test_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match=r"'nearest'.*'trilinear', 'area'"):
+        PlanInferer(PLAN, image_mode="nearest")
 
 
 def test_unknown_axis_is_refused():

@@ -26,6 +26,48 @@ def test_resize_volume_takes_batches_and_integers():
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (1, [20]),
+        (2, [5, 35]),
+        (3, [5, 15, 35]),  # they reach over 0..1.33, 1.33..2.67 and 2.67..4: two source voxels each
+        (4, [0, 10, 20, 50]),
+        (5, [0, 5, 15, 35, 50]),
+        (8, [0, 0, 10, 10, 20, 20, 50, 50]),
+    ],
+)
+def test_area_mode_by_hand(size, expected, align_corners):
+    line = torch.tensor([0, 10, 20, 50], dtype=torch.int16).reshape(1, 1, 4, 1)
+    assert resize_volume(line, (1, size, 1), align_corners, "area").flatten().tolist() == expected
+
+
+@pytest.mark.parametrize("size", [(3, 4, 2), (7, 9, 5), (14, 3, 10), (1, 1, 1)])
+def test_area_mode_is_the_mean_of_the_voxels_touched(size):
+    volume = np.random.default_rng(0).normal(size=(7, 9, 5)).astype(np.float32)
+    expected = np.empty(size)
+    for index in np.ndindex(size):
+        # In whole numbers: voxel i of m reaches from i * n / m to (i + 1) * n / m.
+        touched = [slice(i * n // m, -(-(i + 1) * n // m)) for i, n, m in zip(index, volume.shape, size, strict=True)]
+        expected[index] = volume[tuple(touched)].mean()
+    found = resize_volume(torch.from_numpy(volume)[None], size, mode="area")[0]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+def test_trilinear_is_the_default():
+    volume = torch.randn(1, 5, 6, 7, generator=torch.Generator().manual_seed(0))
+    for align_corners in (True, False):
+        expected = F.interpolate(volume[None], size=(7, 4, 3), mode="trilinear", align_corners=align_corners)[0]
+        assert torch.equal(resize_volume(volume, (7, 4, 3), align_corners), expected)
+        assert not torch.allclose(resize_volume(volume, (7, 4, 3), align_corners, "area"), expected)
+
+
+def test_unknown_mode_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"'nearest'.*'trilinear', 'area'"):
+        resize_volume(torch.zeros(1, 2, 2, 2), (1, 1, 1), mode="nearest")
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize(("source", "target"), [(5, 9), (9, 5), (1, 4), (4, 1), (7, 7)])
 def test_linear_taps_are_the_rule_of_interpolate(source, target, align_corners):
     line = torch.rand(source, generator=torch.Generator().manual_seed(0))

@@ -127,7 +127,7 @@ def tumor_foci(
         )
         host = host_in_box(labels, own, faithful_box)
         foci.append(TumorFocus(index, int(found["voxel_counts"][index]), own, host))
-    components = np.zeros(labels.shape, dtype=inside.dtype)
+    components = np.zeros_like(labels, dtype=inside.dtype)
     components[box] = inside
     return components, foci
 
@@ -149,7 +149,8 @@ def host_map(labels: np.ndarray, max_foci: int | None = 6, faithful_box: bool = 
         If there are more than ``max_foci``.
     """
     components, foci = tumor_foci(labels, max_foci, faithful_box)
-    host_of = np.zeros(len(foci) + 1, dtype=np.uint8)
+    hosts = np.zeros_like(labels, dtype=np.uint8)
     for focus in foci:
-        host_of[focus.index] = TUMOR_ID if focus.host == NO_HOST else focus.host
-    return host_of[components]
+        own = components[focus.box] == focus.index
+        hosts[focus.box][own] = TUMOR_ID if focus.host == NO_HOST else focus.host
+    return hosts

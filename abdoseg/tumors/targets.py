@@ -28,9 +28,8 @@ def organ_target(labels: np.ndarray, enclose: bool = True, max_foci: int | None 
     TooManyFoci
         If tumors are enclosed and there are more than ``max_foci``.
     """
-    tumor = labels == TUMOR_ID
-    if not enclose:
-        return np.where(tumor, np.uint8(BACKGROUND_ID), labels)
-    hosts = host_map(labels, max_foci)
-    hosts[hosts == TUMOR_ID] = BACKGROUND_ID
-    return np.where(tumor, hosts, labels)
+    target = np.array(labels)
+    hosts = host_map(labels, max_foci) if enclose else np.uint8(TUMOR_ID)
+    np.copyto(target, hosts, where=labels == TUMOR_ID)
+    target[target == TUMOR_ID] = BACKGROUND_ID
+    return target

@@ -17,7 +17,9 @@ STUDENTS = [
 ]
 CASCADE = {"kind": "coarse_to_fine", "coarse": STUDENTS[0], "fine": STUDENTS[1], "inference": {"window": [-325, 325]}}
 TEACHER = {"kind": "nnunet", "plan": SMALL_PLAN}
-EVERY_KIND = [*STUDENTS, CASCADE, {**CASCADE, "coarse": None}, TEACHER]
+TUMOR = {"kind": "nnunet", "plan": {**SMALL_PLAN, "classes": 2}}
+TUMOR_CASCADE = {"kind": "tumor_cascade", "organs": CASCADE, "tumors": {"liver": TUMOR, "rest": TUMOR}}
+EVERY_KIND = [*STUDENTS, CASCADE, {**CASCADE, "coarse": None}, TEACHER, TUMOR_CASCADE]
 
 
 @pytest.mark.parametrize("architecture", EVERY_KIND)
@@ -90,6 +92,15 @@ def test_lists_and_tuples_are_the_same_architecture():
         ({"kind": "coarse_to_fine", "coarse": {"kind": "unet"}}, "Unknown architecture kind 'unet'"),
         ({"kind": "coarse_to_fine", "fine": {"kind": "coarse_to_fine"}}, "cannot be another one"),
         ({"kind": "residual_unet", "channels": torch.ones(2)}, "plain data only"),
+        ({"kind": "tumor_cascade"}, "needs the key 'tumors'"),
+        ({"kind": "tumor_cascade", "tumors": [TUMOR]}, "are a dict by family"),
+        (
+            {"kind": "tumor_cascade", "tumors": {"colon": TUMOR}},
+            "Unknown family .* 'colon'. Use 'liver', .*'rest'",
+        ),
+        ({"kind": "tumor_cascade", "tumors": {"liver": TEACHER}}, "The liver part .* has 5 classes. Use 2"),
+        ({"kind": "tumor_cascade", "tumors": {"liver": STUDENTS[0]}}, "is of kind 'residual_unet'. Use 'nnunet'"),
+        ({"kind": "tumor_cascade", "organs": STUDENTS[0], "tumors": {}}, "organs .* 'residual_unet'. Use 'nnunet' or"),
     ],
 )
 def test_architectures_that_are_not_valid_are_refused(architecture, message):

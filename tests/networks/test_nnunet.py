@@ -19,6 +19,7 @@ TUMOR_PLAN = {
     "kernels": [[3, 3, 1], [3, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]],
     "classes": 2,
 }
+TUMOR_PARAMETERS = 16_462_056
 SMALL_PLAN = {
     "spacing": [1.0, 1.0, 2.5],
     "features": [4, 6, 8, 8],
@@ -28,12 +29,12 @@ SMALL_PLAN = {
 }
 
 
-def nnunet_network(plan):
-    """The same plan in nnU-Net's own code, without its biases."""
+def nnunet_network(plan, biases=False):
+    """The same plan in nnU-Net's own code, without its biases where not asked for."""
     stages = len(plan["features"])
     return PlainConvUNet(
         1, stages, plan["features"], nn.Conv3d, plan["kernels"], plan["strides"], 2, plan["classes"], 2,
-        conv_bias=False, norm_op=nn.InstanceNorm3d, norm_op_kwargs={"eps": 1e-5, "affine": True},
+        conv_bias=biases, norm_op=nn.InstanceNorm3d, norm_op_kwargs={"eps": 1e-5, "affine": True},
         nonlin=nn.LeakyReLU, deep_supervision=True,
     )  # fmt: skip
 
@@ -43,7 +44,21 @@ def test_paper_b_tumor_network_costs_what_the_paper_says():
         network = build_dynunet(TUMOR_PLAN)
 
     assert giga_macs(network, (176, 112, 56)) == pytest.approx(290.2, rel=0.01)
+    # 16.47 M with the biases of nnU-Net's convolutions, which DynUNet leaves out before an instance norm.
+    assert parameter_count(network) == TUMOR_PARAMETERS
     assert parameter_count(network) == pytest.approx(16.47e6, rel=1e-3)
+
+
+def test_paper_bs_parameter_count_counts_shared_modules_twice():
+    # The paper's 48.88 M: each convolution stands twice in its block, and the decoder names the encoder again.
+    with torch.device("meta"):
+        theirs = nnunet_network(TUMOR_PLAN, biases=True)
+    twice = sum(value.numel() for value in theirs.state_dict().values())
+
+    assert parameter_count(theirs) == pytest.approx(16.47e6, rel=1e-3)
+    # Two convolutions a stage, 800 maps on the way down and 480 on the way up, and 480 of transposed convolutions.
+    assert parameter_count(theirs) - TUMOR_PARAMETERS == 2 * (800 + 480) + 480
+    assert twice == pytest.approx(48.88e6, rel=1e-3)
 
 
 @pytest.mark.parametrize("plan", [TUMOR_PLAN, SMALL_PLAN])

@@ -129,7 +129,7 @@ def test_tumors_join_the_box_of_their_host():
     labels = case()
     labels[11:16, 6:9, 5] = 14  # out of the liver
     labels[11, 6, 6] = 14  # makes room in its box for the liver
-    labels[33:37, 22, 6] = 14  # out of the left kidney
+    labels[33:39, 22, 6] = 14  # out of the left kidney
     labels[36, 28:30, 0:2] = 14  # of no organ
     labels[10:14, 18, 19] = 14
     labels[11, 19, 19] = 11  # of the stomach, which is one voxel
@@ -138,10 +138,10 @@ def test_tumors_join_the_box_of_their_host():
     assert host_boxes(labels, "liver", (1, 1, 1), NO_MARGIN, foci) == [(1, box((2, 16), (5, 15), (4, 10)))]
     assert host_boxes(labels, "kidneys", (1, 1, 1), NO_MARGIN, foci) == [
         (2, box((4, 8), (20, 26), (3, 9))),
-        (13, box((30, 37), (20, 26), (5, 11))),
+        (13, box((30, 39), (20, 26), (5, 11))),
     ]
-    # All organs reach from (2, 5, 3) to (34, 26, 20); the tumor of no organ adds x to 37, y to 30 and z from 0, the
-    # tumor of the left kidney would add nothing more.
+    # All organs reach from (2, 5, 3) to (34, 26, 20); the tumor of no organ adds x to 37, y to 30 and z from 0. That of
+    # the left kidney, which reaches to 39, has its own network.
     assert host_boxes(labels, REST, (1, 1, 1), NO_MARGIN, foci) == [(0, box((2, 37), (5, 30), (0, 20)))]
 
 

@@ -79,8 +79,8 @@ def test_trained_weights_label_scans_and_evaluate_scores_the_same_labels(trained
     assert (label.shape, label.get_data_dtype()) == (scan.shape, np.uint8)
     np.testing.assert_array_equal(label.affine, scan.affine)
     assert len(np.unique(label.dataobj)) > 1
-    channels = metadata_of(trained)["network_data_format"]["outputs"]["pred"]["num_channels"]
-    expected = score_case(tmp_path / "0004.nii.gz", source / "0004.nii.gz", range(1, channels))
+    highest = metadata_of(trained)["network_data_format"]["outputs"]["pred"]["value_range"][1]
+    expected = score_case(tmp_path / "0004.nii.gz", source / "0004.nii.gz", range(1, highest + 1))
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["cases"] == {"0004": expected}
     assert scores["summary"]["classes"]["liver"] == {

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from abdoseg.networks import build_network, read_architecture
-from tests.bundles.tiny import NETWORK_BUNDLES, REPOSITORY, copy_tiny, name_of, run, workflow
+from tests.bundles.tiny import NETWORK_BUNDLES, REPOSITORY, copy_tiny, name_of, raw, run, workflow
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def curve_of(bundle):
 @pytest.mark.parametrize("bundle", NETWORK_BUNDLES, ids=name_of)
 def test_two_processes_train_every_bundle(bundle, datalist, tmp_path):
     copy = copy_tiny(bundle, tmp_path)
-    iterations = {"iterations_per_epoch": 1} if "teacher" in bundle.name else {}
+    iterations = {"iterations_per_epoch": 1} if "iterations_per_epoch" in raw(bundle, "train") else {}
     train_with_two_processes(copy, datalist, **iterations)
     network = build_network(read_architecture(copy / "models" / "architecture.json", {}))
     network.load_state_dict(weights_of(copy))

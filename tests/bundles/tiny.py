@@ -15,6 +15,9 @@ REPOSITORY = Path(__file__).parents[2]
 BUNDLES = sorted(folder for folder in (REPOSITORY / "bundles").iterdir() if folder.is_dir())
 NETWORK_BUNDLES = [folder for folder in BUNDLES if (folder / "configs" / "inference.yaml").exists()]
 BASES = ("train", "inference")
+# Overlays on inference.yaml, not on train.yaml; and configs that stand alone and make no network.
+ON_INFERENCE = ("evaluate", "faithful")
+ALONE = ("assemble",)
 # As many training steps as there are epochs, in this process.
 TINY_SETTINGS = {"num_workers": 0, "iterations_per_epoch": 1, "max_epochs": 1}
 TINY_PLAN = {
@@ -44,8 +47,8 @@ def raw(bundle: Path, name: str) -> dict:
 
 def overlays(bundle: Path) -> list[tuple[str, ...]]:
     """Names of the configs of a bundle, each with the one that it lies upon."""
-    names = sorted(path.stem for path in (bundle / "configs").glob("*.yaml"))
-    on = {name: "inference" if name == "evaluate" else "train" for name in names if name not in BASES}
+    names = sorted(path.stem for path in (bundle / "configs").glob("*.yaml") if path.stem not in ALONE)
+    on = {name: "inference" if name in ON_INFERENCE else "train" for name in names if name not in BASES}
     return [(name,) for name in names if name in BASES] + [(on[name], name) for name in names if name in on]
 
 
@@ -57,6 +60,9 @@ def shrink(architecture: dict) -> dict:
     """The same kinds of network, small enough for a cube of 16 voxels."""
     if architecture["kind"] == "coarse_to_fine":
         return {**architecture, "coarse": shrink(architecture["coarse"]), "fine": shrink(architecture["fine"])}
+    if architecture["kind"] == "tumor_cascade":
+        tumors = {family: shrink(part) for family, part in architecture["tumors"].items()}
+        return {**architecture, "organs": shrink(architecture["organs"]), "tumors": tumors}
     if architecture["kind"] == "nnunet":
         return {**architecture, "plan": {**TINY_PLAN, "classes": architecture["plan"]["classes"]}}
     return {**architecture, "channels": [2, 3, 4], "image_size": [16, 16, 16], "dropout": 0.0}
@@ -103,23 +109,27 @@ def run(flow: ConfigWorkflow) -> ConfigWorkflow:
 def write_cases(folder: Path) -> Path:
     """Write a data list of scans of 28 x 24 x 26 voxels of 4 mm with a block for each class; give its path.
 
-    Two strong cases (0002 for validation), a merged weak one and two test scans, of which 0005 has no truth. 0003 and
-    0004 are stored in other orientations than RAS.
+    Two strong cases (0002 for validation), two merged weak ones with a tumor in the liver (0006 for validation) and two
+    test scans, of which 0005 has no truth. 0003 and 0004 are stored in other orientations than RAS.
     """
-    axes = {"0001": "RAS", "0002": "RAS", "0003": "LPS", "0004": "PIR", "0005": "RAS"}
+    axes = {"0001": "RAS", "0002": "RAS", "0003": "LPS", "0004": "PIR", "0005": "RAS", "0006": "RAS"}
     for number, (case, axcodes) in enumerate(axes.items()):
-        labels = block_labels(14 if case in ("0003", "0004") else 13)
+        labels = block_labels(14 if case in ("0003", "0004", "0006") else 13)
+        if case in ("0003", "0006"):
+            labels[4:7, 5:8, 3:6] = 14
         noise = np.random.default_rng(number).normal(0, 5, labels.shape)
         image = np.where(labels > 0, labels * 20.0, -200) + noise
         save(folder / f"{case}_0000.nii.gz", image.astype(np.int16), axcodes)
         save(folder / f"{case}.nii.gz", labels, axcodes)
     strong, weak = {"kind": "strong", "annotated_classes": list(range(1, 14))}, {"kind": "weak", "merged": True}
     held_out = {"validation": True, "teacher_validation": True}
+    in_liver = {"hosts": {"0": 1, "1": 1, "4": 0}, "tumor_known": True}
     content = {
         "training": [
             {**files("0001"), **strong},
             {**files("0002"), **strong, **held_out},
-            {**files("0003"), **weak, "annotated_classes": [14]},
+            {**files("0003"), **weak, "annotated_classes": [14], **in_liver},
+            {**files("0006"), **weak, "annotated_classes": [14], **in_liver, "validation": True},
         ],
         "testing": [{**files("0004"), "kind": "test"}, {"id": "0005", "image": "0005_0000.nii.gz", "kind": "test"}],
     }

@@ -26,6 +26,8 @@ PLAN = {
     "classes": 14,
 }
 TEACHER = {"kind": "nnunet", "plan": PLAN}
+TUMOR = {"kind": "nnunet", "plan": {**PLAN, "classes": 2}}
+TUMOR_CASCADE = {"kind": "tumor_cascade", "organs": TEACHER, "tumors": {"liver": TUMOR, "rest": TUMOR}}
 # Laid over a bundle's train.yaml they make its training a second long.
 SHORT = {"max_epochs": 1, "num_workers": 0, "val_interval": 1}
 OVERLAYS = {

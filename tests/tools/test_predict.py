@@ -16,6 +16,7 @@ from tests.tools.small_data import (
     SHAPE,
     STUDENT,
     TEACHER,
+    TUMOR_CASCADE,
     save,
     save_scan,
     save_weights,
@@ -34,7 +35,9 @@ TILTED = np.array([[0, -9.0, 1.5, 5], [8.0, 0, 0, 7], [0, 2.0, -14.0, 9], [0, 0,
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     root = tmp_path_factory.mktemp("weights")
-    for name, architecture in {"student": STUDENT, "teacher": TEACHER, "coarse": COARSE}.items():
+    architectures = {"student": STUDENT, "teacher": TEACHER, "coarse": COARSE}
+    architectures |= {"cascade": TUMOR_CASCADE, "combination": {**TUMOR_CASCADE, "organs": STUDENT}}
+    for name, architecture in architectures.items():
         save_weights(root / name, architecture)
     save_weights(root / "other", STUDENT, seed=1)
     return root
@@ -49,7 +52,14 @@ def scans(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("bundle", "name"), [(FINE_SEG, "student"), (TEACHER_NNUNET, "teacher"), (str(BUNDLES / "coarse_seg"), "coarse")]
+    ("bundle", "name"),
+    [
+        (FINE_SEG, "student"),
+        (TEACHER_NNUNET, "teacher"),
+        (str(BUNDLES / "coarse_seg"), "coarse"),
+        (str(BUNDLES / "tumor_cascade"), "cascade"),
+        (str(BUNDLES / "tumor_cascade"), "combination"),
+    ],
 )
 def test_any_bundle_labels_a_folder_on_the_scans_own_grids(bundle, name, weights, scans, tmp_path, capsys):
     result = predict(bundle, str(scans), str(tmp_path / "out"), weights=str(weights / name))

@@ -1,27 +1,23 @@
 """The merge of a whole data set: one case after the other from files to files, and a new datalist at the end."""
 
-import json
-import logging
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from tqdm import tqdm
 
-from abdoseg.datalist import read_datalist, write_datalist
+from abdoseg.case_stage import CaseStage, find_volume, read_on_grid
+from abdoseg.datalist import write_datalist
 from abdoseg.files import CaseError, write_json, write_label_map
-from abdoseg.label_maps import grid_difference, open_volume, read_label_map
+from abdoseg.label_maps import open_volume, read_label_map
 from abdoseg.labels import CLASS_IDS, NAMES
 from abdoseg.merge import check_merge_settings, merge_labels, merge_summary, provenance
 
-logger = logging.getLogger(__name__)
 COUNTS = ("kept", "filled", "discarded")
 
 
-class MergeCases:
+class MergeCases(CaseStage):
     """Merge the weak labels of a datalist with the pseudo labels in a folder.
 
     Into ``output_dir`` come, for each case, ``labels/ID.nii.gz`` (the merged label, on the grid of the weak label),
@@ -36,7 +32,9 @@ class MergeCases:
     Parameters
     ----------
     datalist : datalist of the audit.
-    pseudo_dir : folder with the teacher's labels, ``ID.nii.gz`` or ``ID.nii``, on the grids of the weak labels.
+    pseudo_dir : folder with the teacher's labels, ``ID.nii.gz`` or ``ID.nii``, on the grids of the weak labels. Or a
+        list of folders, such as a published set of pseudo labels and then our own: the first that holds a case's label
+        gives it. None in the list stands for no folder.
     output_dir : folder to write to; made if missing.
     policy, min_present_voxels : see :func:`abdoseg.merge.merge_labels`.
     include_unlabeled : also take the unlabeled cases into training, with their pseudo labels as labels (paper B;
@@ -50,10 +48,12 @@ class MergeCases:
         If a setting is unknown.
     """
 
+    action, done = "merge", "merged"
+
     def __init__(
         self,
         datalist: str | os.PathLike,
-        pseudo_dir: str | os.PathLike,
+        pseudo_dir: str | os.PathLike | Sequence[str | os.PathLike | None],
         output_dir: str | os.PathLike,
         policy: str = "fill_background",
         min_present_voxels: int = 1,
@@ -62,15 +62,11 @@ class MergeCases:
         progress: bool = True,
     ) -> None:
         check_merge_settings(policy, min_present_voxels)
-        if num_threads < 1:
-            raise CaseError(f"num_threads is {num_threads}; use 1 or more.")
-        self.datalist = Path(datalist).absolute()
-        self.pseudo_dir = Path(pseudo_dir).absolute()
-        self.output_dir = Path(output_dir).absolute()
-        self.settings = {"policy": policy, "min_present_voxels": min_present_voxels}
+        settings = {"policy": policy, "min_present_voxels": min_present_voxels}
+        super().__init__(datalist, output_dir, settings, num_threads, progress)
+        folders = [pseudo_dir] if isinstance(pseudo_dir, str | os.PathLike) else pseudo_dir
+        self.pseudo_dirs = [Path(folder).absolute() for folder in folders if folder is not None]
         self.include_unlabeled = include_unlabeled
-        self.num_threads = num_threads
-        self.progress = progress
 
     def run(self) -> dict:
         """Merge what is not merged yet.
@@ -83,117 +79,70 @@ class MergeCases:
         Raises
         ------
         CaseError
-            If the datalist or the folder of pseudo labels is missing, or not one case could be merged.
+            If the datalist or every folder of pseudo labels is missing, or not one case could be merged.
         """
-        datalist = read_datalist(self.datalist)
+        datalist = self.read("datalist.json")
         cases = list(datalist.get("training", []))
         if self.include_unlabeled:
             cases += datalist.pop("unlabeled", [])
-        if not self.pseudo_dir.is_dir() and any(case["kind"] != "strong" for case in cases):
-            raise CaseError(
-                f"{self.pseudo_dir}: there is no such folder; it should hold the teacher's labels ID.nii.gz."
-            )
-        if (self.output_dir / "datalist.json") == self.datalist:
-            raise CaseError(f"{self.datalist}: the output folder must not be the folder of the input datalist.")
+        if any(case["kind"] != "strong" for case in cases):
+            self._check_folders()
 
         totals = {str(c): {"name": NAMES[c], **dict.fromkeys(COUNTS, 0)} for c in CLASS_IDS}
-        training, excluded, up_to_date = [], [], 0
-        for case, summary, fresh in self._results(cases):
-            if isinstance(summary, CaseError):
-                logger.warning("Case %s is set aside. %s", case["id"], summary)
-                paths = {key: case[key] for key in ("image", "label") if key in case}
-                excluded.append({"id": case["id"], **paths, "reason": str(summary)})
-                continue
-            up_to_date += not fresh
+        taken, training = self.take(cases), []
+        for case, summary in taken.done:
             for name, counts in summary["classes"].items():
                 for count in COUNTS:
                     totals[name][count] += counts[count]
             training.append({**case, "label": f"labels/{case['id']}.nii.gz", "merged": True})
-        if not training:
-            reason = excluded[0]["reason"] if excluded else "it has no training case."
-            raise CaseError(f"{self.datalist}: not one case could be merged; the first reason: {reason}")
 
         datalist["training"] = training
-        datalist["excluded"] = datalist.get("excluded", []) + excluded
+        datalist["excluded"] = datalist.get("excluded", []) + taken.set_aside
         datalist["merge"] = self.settings
         write_datalist(self.output_dir / "datalist.json", datalist)
-        totals = {**self.settings, "cases": len(training), "classes": totals, "excluded": excluded}
+        totals = {**self.settings, "cases": len(training), "classes": totals, "excluded": taken.set_aside}
         write_json(self.output_dir / "summary.json", totals)
-        return {
-            "datalist": str(self.output_dir / "datalist.json"),
-            "merged": len(training) - up_to_date,
-            "up_to_date": up_to_date,
-            "failed": {case["id"]: case["reason"] for case in excluded},
-        }
+        return {"datalist": str(self.output_dir / "datalist.json"), **self.result(taken)}
 
-    def _results(self, cases: list[dict]) -> Iterator[tuple[dict, dict | CaseError, bool]]:
-        def work(case: dict) -> tuple[dict, dict | CaseError, bool]:
-            try:
-                return case, *self._merge_case(case)
-            except CaseError as error:
-                for path in self._outputs(case):
-                    path.unlink(missing_ok=True)
-                return case, error, False
+    def _check_folders(self) -> None:
+        if not self.pseudo_dirs:
+            raise CaseError("No folder of pseudo labels is given; give one that holds the teacher's labels ID.nii.gz.")
+        if not any(folder.is_dir() for folder in self.pseudo_dirs):
+            names = ", ".join(map(str, self.pseudo_dirs))
+            raise CaseError(f"{names}: there is no such folder; it should hold the teacher's labels ID.nii.gz.")
 
-        threads = ThreadPoolExecutor(self.num_threads)
-        try:
-            yield from tqdm(threads.map(work, cases), "merge", len(cases), unit="case", disable=not self.progress)
-        finally:
-            threads.shutdown(cancel_futures=True)
+    def maps(self, case: dict) -> tuple[Path, Path]:
+        """Give the paths of the merged label and of the map of who drew it."""
+        return tuple(self.output_dir / folder / f"{case['id']}.nii.gz" for folder in ("labels", "provenance"))
 
-    def _outputs(self, case: dict) -> tuple[Path, Path, Path]:
-        name = case["id"]
-        folder = self.output_dir
-        return folder / f"labels/{name}.nii.gz", folder / f"provenance/{name}.nii.gz", folder / f"summary/{name}.json"
-
-    def _merge_case(self, case: dict) -> tuple[dict, bool]:
-        """Give the summary of a case, and whether it was merged now (True) or found up to date (False)."""
-        label_path, provenance_path, summary_path = self._outputs(case)
-        inputs = self._inputs(case)
-        state = {"id": case["id"], "kind": case["kind"], **self.settings, "inputs": _fingerprints(inputs)}
-        done = _read_summary(summary_path)
-        if label_path.is_file() and provenance_path.is_file() and all(done.get(key) == state[key] for key in state):
-            return done, False
-
-        weak, pseudo, grid = _read_sources(inputs)
-        merged = weak if case["kind"] == "strong" else merge_labels(weak, pseudo, **self.settings)
-        write_label_map(label_path, merged, grid)
-        write_label_map(provenance_path, provenance(weak, pseudo, merged), grid)
-        # Written last: a summary that fits its inputs proves that both maps are complete.
-        summary = {**state, "classes": merge_summary(weak, pseudo, merged)}
-        write_json(summary_path, summary)
-        return summary, True
-
-    def _inputs(self, case: dict) -> dict[str, str]:
+    def inputs(self, case: dict) -> dict[str, str]:
         """Name the files that a merged label is made of: weak and pseudo label, or image and pseudo label."""
         inputs = {"image": case["image"]} if case["kind"] == "unlabeled" else {"weak": case["label"]}
         if case["kind"] != "strong":
-            candidates = [self.pseudo_dir / f"{case['id']}{ending}" for ending in (".nii.gz", ".nii")]
-            found = [path for path in candidates if path.is_file()]
-            if not found:
-                raise CaseError(
-                    f"{candidates[0]}: there is no such pseudo label; let the teacher label this case first."
-                )
-            inputs["pseudo"] = str(found[0])
+            found = find_volume(self.pseudo_dirs, case["id"])
+            if found is None:
+                raise CaseError(self._not_found(case["id"]))
+            inputs["pseudo"] = str(found)
         return inputs
 
+    def _not_found(self, name: str) -> str:
+        first, *others = self.pseudo_dirs
+        elsewhere = f", nor in {' or '.join(map(str, others))}" if others else ""
+        absent = [str(folder) for folder in self.pseudo_dirs if not folder.is_dir()]
+        absent = f" (no such folder: {', '.join(absent)})" if absent else ""
+        return (
+            f"{first / name}.nii.gz: there is no such pseudo label{elsewhere}{absent}; "
+            "let the teacher label this case first."
+        )
 
-def _fingerprints(inputs: dict[str, str]) -> dict[str, dict]:
-    prints = {}
-    for role, path in inputs.items():
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise CaseError(f"{path}: the file named in the datalist is not there ({error.strerror}).") from error
-        prints[role] = {"path": path, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    return prints
-
-
-def _read_summary(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
+    def work(self, case: dict, inputs: dict[str, str]) -> dict:
+        """Merge one case and give its counts by class."""
+        weak, pseudo, grid = _read_sources(inputs)
+        merged = weak if case["kind"] == "strong" else merge_labels(weak, pseudo, **self.settings)
+        label_path, provenance_path = self.maps(case)
+        write_label_map(label_path, merged, grid)
+        write_label_map(provenance_path, provenance(weak, pseudo, merged), grid)
+        return {"classes": merge_summary(weak, pseudo, merged)}
 
 
 def _read_sources(inputs: dict[str, str]) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Image]:
@@ -205,8 +154,5 @@ def _read_sources(inputs: dict[str, str]) -> tuple[np.ndarray, np.ndarray, nib.N
         weak, grid = read_label_map(inputs["weak"])
     if "pseudo" not in inputs:
         return weak, np.zeros_like(weak), grid
-    difference = grid_difference(open_volume(inputs["pseudo"]), grid)
-    if difference:
-        other = inputs.get("weak") or inputs["image"]
-        raise CaseError(f"{inputs['pseudo']}: has {difference}; a pseudo label lies on the grid of {other}.")
-    return weak, read_label_map(inputs["pseudo"])[0], grid
+    other = inputs.get("weak") or inputs["image"]
+    return weak, read_on_grid(inputs["pseudo"], grid, "a pseudo label", other), grid

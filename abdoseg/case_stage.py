@@ -1,0 +1,198 @@
+"""What stages from files to files share: case after case, in threads, resumed, faulty cases set aside by name."""
+
+import json
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from tqdm import tqdm
+
+from abdoseg.datalist import read_datalist
+from abdoseg.files import CaseError, write_json
+from abdoseg.label_maps import grid_difference, open_volume, read_label_map
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of the cases of a stage.
+
+    Parameters
+    ----------
+    done : pairs of a case and its summary, in the order of the cases.
+    set_aside : entries for the section ``excluded`` of a datalist: id, paths and reason.
+    up_to_date : how many of those done were found done.
+    """
+
+    done: list[tuple[dict, dict]] = field(default_factory=list)
+    set_aside: list[dict] = field(default_factory=list)
+    up_to_date: int = 0
+
+
+class CaseStage(ABC):
+    """A stage that takes the cases of a datalist one by one and writes label maps and a summary for each.
+
+    Everything is written aside and renamed. ``summary/ID.json`` comes last: it holds the settings and the path, size
+    and time of each input file, so that one that still fits, beside its label maps, proves the case up to date; such a
+    case is skipped. A case that raises a CaseError leaves no outputs and is set aside with its reason; the others go
+    on.
+
+    Parameters
+    ----------
+    datalist : the stage's input.
+    output_dir : folder to write to; made if missing.
+    settings : what decides the outputs of a case besides its input files; plain JSON values.
+    num_threads : cases in work at once.
+    progress : show a progress bar.
+
+    Raises
+    ------
+    CaseError
+        If ``num_threads`` is below 1.
+    """
+
+    action: str
+    done: str
+
+    def __init__(
+        self,
+        datalist: str | os.PathLike,
+        output_dir: str | os.PathLike,
+        settings: dict,
+        num_threads: int = 1,
+        progress: bool = True,
+    ) -> None:
+        if num_threads < 1:
+            raise CaseError(f"num_threads is {num_threads}; use 1 or more.")
+        self.datalist = Path(datalist).absolute()
+        self.output_dir = Path(output_dir).absolute()
+        self.settings = settings
+        self.num_threads = num_threads
+        self.progress = progress
+
+    @abstractmethod
+    def inputs(self, case: dict) -> dict[str, str]:
+        """Give the paths of the files that a case's outputs are made of, by role; CaseError if one cannot be found."""
+
+    @abstractmethod
+    def maps(self, case: dict) -> tuple[Path, ...]:
+        """Give the paths of the label maps that `work` writes."""
+
+    @abstractmethod
+    def work(self, case: dict, inputs: dict[str, str]) -> dict:
+        """Write the label maps of a case; give what its summary says of them."""
+
+    def read(self, *outputs: str) -> dict:
+        """Read the datalist; CaseError if one of the stage's own datalists would take its place."""
+        datalist = read_datalist(self.datalist)
+        if self.datalist in [self.output_dir / name for name in outputs]:
+            raise CaseError(f"{self.datalist}: the output folder must not be the folder of the input datalist.")
+        return datalist
+
+    def take(self, cases: list[dict]) -> Taken:
+        """Do what is not done yet; CaseError if not one case could be done."""
+        done, set_aside, up_to_date = [], [], 0
+        for case, summary, fresh in self._results(cases):
+            if isinstance(summary, CaseError):
+                logger.warning("Case %s is set aside. %s", case["id"], summary)
+                set_aside.append(excluded_entry(case, str(summary)))
+                continue
+            up_to_date += not fresh
+            done.append((case, summary))
+        if not done:
+            reason = set_aside[0]["reason"] if set_aside else "it has no training case."
+            raise CaseError(f"{self.datalist}: not one case could be {self.done}; the first reason: {reason}")
+        return Taken(done, set_aside, up_to_date)
+
+    def result(self, taken: Taken) -> dict:
+        """Give the part of a stage's result that all stages have: ``{done: n, "up_to_date": n, "failed": {}}``."""
+        failed = {case["id"]: case["reason"] for case in taken.set_aside}
+        return {self.done: len(taken.done) - taken.up_to_date, "up_to_date": taken.up_to_date, "failed": failed}
+
+    def _results(self, cases: list[dict]) -> Iterator[tuple[dict, dict | CaseError, bool]]:
+        def attempt(case: dict) -> tuple[dict, dict | CaseError, bool]:
+            try:
+                return case, *self._case(case)
+            except CaseError as error:
+                for path in (*self.maps(case), self._summary_path(case)):
+                    path.unlink(missing_ok=True)
+                return case, error, False
+
+        threads = ThreadPoolExecutor(self.num_threads)
+        try:
+            yield from tqdm(
+                threads.map(attempt, cases), self.action, len(cases), unit="case", disable=not self.progress
+            )
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+    def _case(self, case: dict) -> tuple[dict, bool]:
+        """Give the summary of a case, and whether it was done now (True) or found up to date (False)."""
+        inputs = self.inputs(case)
+        state = {"id": case["id"], "kind": case["kind"], **self.settings, "inputs": _fingerprints(inputs)}
+        found = _read_summary(self._summary_path(case))
+        if all(path.is_file() for path in self.maps(case)) and all(found.get(key) == state[key] for key in state):
+            return found, False
+        # Written last: a summary that fits its inputs proves that the maps are complete.
+        summary = {**state, **self.work(case, inputs)}
+        write_json(self._summary_path(case), summary)
+        return summary, True
+
+    def _summary_path(self, case: dict) -> Path:
+        return self.output_dir / f"summary/{case['id']}.json"
+
+
+def excluded_entry(case: dict, reason: str) -> dict:
+    """Give a case's entry in the section ``excluded`` of a datalist."""
+    return {"id": case["id"], **{key: case[key] for key in ("image", "label") if key in case}, "reason": reason}
+
+
+def find_volume(folders: Sequence[Path], name: str) -> Path | None:
+    """Give the path of ``NAME.nii.gz`` or ``NAME.nii`` in the first of the folders that holds one; None without any."""
+    candidates = (folder / f"{name}{ending}" for folder in folders for ending in (".nii.gz", ".nii"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_on_grid(path: str | os.PathLike, grid: nib.Nifti1Image, kind: str, other: str | os.PathLike) -> np.ndarray:
+    """Read a label map (x, y, z) that must lie on the grid of another file.
+
+    Parameters
+    ----------
+    path : the label map.
+    grid : image whose shape and affine it must have.
+    kind : what it is, with its article, and ``other``, the path of ``grid``: for the error.
+
+    Raises
+    ------
+    CaseError
+        If it lies on another grid, or cannot be read as a label map.
+    """
+    difference = grid_difference(open_volume(path), grid)
+    if difference:
+        raise CaseError(f"{path}: has {difference}; {kind} lies on the grid of {other}.")
+    return read_label_map(path)[0]
+
+
+def _fingerprints(inputs: dict[str, str]) -> dict[str, dict]:
+    prints = {}
+    for role, path in inputs.items():
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise CaseError(f"{path}: the file named in the datalist is not there ({error.strerror}).") from error
+        prints[role] = {"path": path, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    return prints
+
+
+def _read_summary(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}

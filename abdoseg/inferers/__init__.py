@@ -1,6 +1,6 @@
 """Inferers that do a whole case: raw volume in Hounsfield units in, uint8 label map on the same grid out."""
 
-from abdoseg.inferers.cascade import CascadeInferer, organ_inferer_for
+from abdoseg.inferers.cascade import CascadeInferer, organ_inferer_for, rules_at
 from abdoseg.inferers.coarse_to_fine import CoarseToFineInferer
 from abdoseg.inferers.sliding_window import PlanInferer, mirrored_logits
 from abdoseg.inferers.whole_volume import WholeVolumeInferer
@@ -12,4 +12,5 @@ __all__ = [
     "WholeVolumeInferer",
     "mirrored_logits",
     "organ_inferer_for",
+    "rules_at",
 ]

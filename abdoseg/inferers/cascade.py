@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from abdoseg.tumors import (
 
 logger = logging.getLogger(__name__)
 GATED = "kidneys"
+TUMOR_SPACING = (0.8, 0.8, 2.5)  # mm, of paper B's tumor networks (papers-spec.md 3.5)
 
 
 def organ_inferer_for(
@@ -72,6 +74,27 @@ def organ_inferer_for(
     raise ValueError(f"The cascade's organ network is of kind {kind!r}. Use 'nnunet' or 'coarse_to_fine'.")
 
 
+def rules_at(rules: SurvivalRules, spacing, reference: Sequence[float] = TUMOR_SPACING) -> SurvivalRules:
+    """Give rules of survival whose minima are the same volumes in a scan of another spacing.
+
+    128 voxels are 0.2 ml at 0.8 x 0.8 x 2.5 mm, and 0.6 ml at 0.8 x 0.8 x 8 mm: paper B deletes larger tumors in
+    thicker slices.
+
+    Parameters
+    ----------
+    rules : minima in voxels of ``reference`` (3,) mm.
+    spacing : (3,) mm of the scan.
+
+    Returns
+    -------
+    Minima in voxels of ``spacing``, rounded; at least 1 where they were above 0.
+    """
+    factor = float(np.prod(reference) / np.prod(spacing))
+    names = ("min_voxels", "min_overlap", "min_total_overlap")
+    counts = {name: getattr(rules, name) for name in names}
+    return replace(rules, **{name: max(round(count * factor), 1) if count else 0 for name, count in counts.items()})
+
+
 class CascadeInferer(Inferer):
     """Raw volume in, label map of organs and tumors out, by the networks of one `CascadeNetwork`.
 
@@ -86,7 +109,9 @@ class CascadeInferer(Inferer):
     plans : family -> plan of its tumor network (spacing, patch, normalization).
     families : which to look for; those without a network are passed over.
     crop_rule : margin around an organ; the one of the training.
-    survival : which foci of a family stay, in voxels of the scan.
+    survival : which foci of a family stay.
+    survival_spacing : (x, y, z) mm of the voxels that the rules of survival count, see `rules_at`; None counts the
+        scan's own, as paper B does.
     rest_survival : the same for "rest", whose organ is all organs; by default any prediction of 128 voxels.
     aorta_crop : None does not crop. A scan in which no aorta is found is not cropped, with a warning.
     contrast_threshold : median HU of the aorta from which kidneys are searched for tumors (89 in paper B's code); None
@@ -110,6 +135,7 @@ class CascadeInferer(Inferer):
         families: Sequence[str] = (*FAMILIES, REST),
         crop_rule: CropRule = CropRule(),  # noqa: B008 (frozen)
         survival: SurvivalRules = SurvivalRules(),  # noqa: B008 (frozen)
+        survival_spacing: Sequence[float] | None = TUMOR_SPACING,
         rest_survival: SurvivalRules = SurvivalRules(min_overlap=0, min_total_overlap=0),  # noqa: B008 (frozen)
         aorta_crop: AortaCrop | None = AortaCrop(),  # noqa: B008 (frozen)
         contrast_threshold: float | None = ENHANCED_HU,
@@ -132,6 +158,7 @@ class CascadeInferer(Inferer):
                 logger.info("The cascade has no tumor network for %r; it does not look there.", family)
         self.crop_rule = crop_rule
         self.survival = survival
+        self.survival_spacing = survival_spacing
         self.rest_survival = rest_survival
         self.aorta_crop = aorta_crop
         self.contrast_threshold = contrast_threshold
@@ -220,6 +247,9 @@ class CascadeInferer(Inferer):
         self, family: str, volume: torch.Tensor, spacing: np.ndarray, organs: np.ndarray, network: torch.nn.Module
     ) -> tuple[np.ndarray, dict]:
         """Look for a family's tumors: (x, y, z) bool of what survives, and the numbers of the report."""
+        rules = self.rest_survival if family == REST else self.survival
+        if self.survival_spacing is not None:
+            rules = rules_at(rules, spacing, self.survival_spacing)
         tumor = np.zeros(organs.shape, dtype=bool)
         counts = {"boxes": 0, "found_voxels": 0, "kept_voxels": 0}
         for organ, box in host_boxes(organs, family, spacing, self.crop_rule):
@@ -227,7 +257,7 @@ class CascadeInferer(Inferer):
             logits = self.tumor_inferers[family].logits(crop, spacing, network)
             found = restore_labels(logits, crop.shape[1:], align_corners=False).cpu().numpy() != 0
             host = organs[box] != BACKGROUND_ID if family == REST else organs[box] == organ
-            tumor[box] |= surviving_tumor(found, host, self.rest_survival if family == REST else self.survival)
+            tumor[box] |= surviving_tumor(found, host, rules)
             counts["boxes"] += 1
             counts["found_voxels"] += int(found.sum())
         counts["kept_voxels"] = int(tumor.sum())

@@ -150,6 +150,7 @@ def test_faithful_inference_is_the_published_one():
     assert (tuple(rule.margin), rule.unit, rule.multiple) == (PAPER_INFERENCE.margin, "voxel", 8)
     assert survival == SurvivalRules(128, 32, 80, adjacency=False)
     assert plain.get_parsed_content("survival") == SurvivalRules(128, 32, 80, adjacency=True)
+    assert (plain["survival_spacing"], faithful["survival_spacing"]) == ([0.8, 0.8, 2.5], None)
     assert faithful.get_parsed_content("aorta_crop") == AortaCrop(20, None, 0.0, inclusive_top=False)
     assert plain.get_parsed_content("aorta_crop") == AortaCrop(20, None, 0.0, inclusive_top=True)
     inferer = faithful.get_parsed_content("inferer")

@@ -10,7 +10,8 @@ import torch
 from monai.data import decollate_batch
 from torch import nn
 
-from abdoseg.inferers import CascadeInferer, CoarseToFineInferer, PlanInferer, organ_inferer_for
+from abdoseg.inferers import CascadeInferer, CoarseToFineInferer, PlanInferer, organ_inferer_for, rules_at
+from abdoseg.inferers.cascade import TUMOR_SPACING
 from abdoseg.networks import CascadeNetwork, complete_architecture
 from abdoseg.tumors import AortaCrop, CropRule, SurvivalRules
 from tests.inferers.stand_ins import ras_scan
@@ -131,8 +132,24 @@ def test_a_tumor_that_leaves_its_organ_survives_by_adjacency():
     # The kidney's tumor shares a face of 10 x 10 voxels with it and none of its voxels.
     faithful, _ = infer(volume_of(), families=("kidneys",), survival=SurvivalRules(adjacency=False))
     assert not (faithful == 14).any()
-    strict, _ = infer(volume_of(), families=("kidneys",), survival=SurvivalRules(min_overlap=101))
-    assert not (strict == 14).any()
+    for limit, voxels in ((100, 600), (101, 0)):
+        rules = SurvivalRules(min_overlap=limit)
+        labels, _ = infer(volume_of(), families=("kidneys",), survival=rules, survival_spacing=None)
+        assert (labels == 14).sum() == voxels
+
+
+def test_minima_are_volumes_whatever_the_spacing():
+    # 0.8 x 0.8 x 2.5 mm are 1.6 mm3, a fifth of a voxel of 2 mm: 128, 32 and 80 voxels are 25.6, 6.4 and 16.
+    assert rules_at(SurvivalRules(), SPACING) == SurvivalRules(26, 6, 16)
+    assert rules_at(SurvivalRules(adjacency=False), (0.4, 0.8, 2.5)) == SurvivalRules(256, 64, 160, adjacency=False)
+    # Nothing of what was asked for is rounded away, and nothing is asked for that was not.
+    assert rules_at(SurvivalRules(128, 0, 80), (5, 5, 5)) == SurvivalRules(2, 0, 1)
+    # The tumor has 5 x 5 voxels.
+    parts = (AORTA, LIVER, ((slice(32, 37), slice(8, 13), slice(20, 21)), 250, 1))
+    for minimum, spacing, voxels in ((125, TUMOR_SPACING, 25), (130, TUMOR_SPACING, 0), (125, None, 0), (25, None, 25)):
+        rules = SurvivalRules(minimum, min_overlap=1, min_total_overlap=1)
+        labels, _ = infer(volume_of(parts), families=("liver",), survival=rules, survival_spacing=spacing)
+        assert (labels == 14).sum() == voxels
 
 
 def test_the_crop_decides_what_a_host_network_sees():
@@ -184,7 +201,7 @@ def test_one_slice():
     parts = [((*box[:2], slice(0, 1)), hu, organ) for box, hu, organ in (AORTA, LIVER, LIVER_TUMOR)]
     shape = (*SHAPE[:2], 1)
     rules = SurvivalRules(min_voxels=36, min_total_overlap=36)
-    labels, _ = infer(volume_of(parts, shape), families=("liver",), survival=rules)
+    labels, _ = infer(volume_of(parts, shape), families=("liver",), survival=rules, survival_spacing=None)
     np.testing.assert_array_equal(labels, labels_of(parts, parts[2:], shape))
 
 

@@ -15,9 +15,8 @@ REPOSITORY = Path(__file__).parents[2]
 BUNDLES = sorted(folder for folder in (REPOSITORY / "bundles").iterdir() if folder.is_dir())
 NETWORK_BUNDLES = [folder for folder in BUNDLES if (folder / "configs" / "inference.yaml").exists()]
 BASES = ("train", "inference")
-# Overlays on inference.yaml, not on train.yaml; and configs that stand alone and make no network.
+# Overlays on inference.yaml, not on train.yaml.
 ON_INFERENCE = ("evaluate", "faithful")
-ALONE = ("assemble",)
 # As many training steps as there are epochs, in this process.
 TINY_SETTINGS = {"num_workers": 0, "iterations_per_epoch": 1, "max_epochs": 1}
 TINY_PLAN = {
@@ -46,8 +45,12 @@ def raw(bundle: Path, name: str) -> dict:
 
 
 def overlays(bundle: Path) -> list[tuple[str, ...]]:
-    """Names of the configs of a bundle, each with the one that it lies upon."""
-    names = sorted(path.stem for path in (bundle / "configs").glob("*.yaml") if path.stem not in ALONE)
+    """Names of the configs of a bundle that make networks, each with the one that it lies upon.
+
+    A config with a ``bundle_root`` of its own that is no base stands alone and makes none.
+    """
+    names = sorted(path.stem for path in (bundle / "configs").glob("*.yaml"))
+    names = [name for name in names if name in BASES or "bundle_root" not in raw(bundle, name)]
     on = {name: "inference" if name in ON_INFERENCE else "train" for name in names if name not in BASES}
     return [(name,) for name in names if name in BASES] + [(on[name], name) for name in names if name in on]
 

@@ -116,6 +116,12 @@ class CaseStage(ABC):
         failed = {case["id"]: case["reason"] for case in taken.set_aside}
         return {self.done: len(taken.done) - taken.up_to_date, "up_to_date": taken.up_to_date, "failed": failed}
 
+    def label_of(self, case: dict) -> str:
+        """Give the path of a case's label; CaseError for an unlabeled case that has none."""
+        if "label" not in case:
+            raise CaseError(f"{self.datalist}: case '{case['id']}' has no label; merge in its pseudo label first.")
+        return case["label"]
+
     def _results(self, cases: list[dict]) -> Iterator[tuple[dict, dict | CaseError, bool]]:
         def attempt(case: dict) -> tuple[dict, dict | CaseError, bool]:
             try:

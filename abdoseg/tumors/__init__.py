@@ -1,8 +1,11 @@
 """Tumors organ by organ (paper B): foci and hosts, crops, survival, pseudo-tumor filters, aorta, long scans."""
 
 from abdoseg.tumors.aorta import AortaCrop, aorta_range, crop_to_aorta
+from abdoseg.tumors.assignment import AssignHosts, host_counts, takes_pseudo_tumor
 from abdoseg.tumors.contrast import ENHANCED_HU, aorta_median_hu, is_enhanced
 from abdoseg.tumors.crops import PAPER_INFERENCE, PAPER_TRAINING, CropRule, host_box, host_boxes, widen_box
+from abdoseg.tumors.decisions import EVERY_FAMILY, Decision, keep_pseudo_tumors
+from abdoseg.tumors.filtering import FilterPseudoTumors
 from abdoseg.tumors.hosts import (
     FAMILIES,
     NO_HOST,
@@ -24,13 +27,17 @@ from abdoseg.tumors.targets import organ_target
 
 __all__ = [
     "ENHANCED_HU",
+    "EVERY_FAMILY",
     "FAMILIES",
     "NO_HOST",
     "PAPER_INFERENCE",
     "PAPER_TRAINING",
     "REST",
     "AortaCrop",
+    "AssignHosts",
     "CropRule",
+    "Decision",
+    "FilterPseudoTumors",
     "LongScan",
     "PseudoTumorRules",
     "SurvivalRules",
@@ -43,9 +50,11 @@ __all__ = [
     "family_organs",
     "host_box",
     "host_boxes",
+    "host_counts",
     "host_in_box",
     "host_map",
     "is_enhanced",
+    "keep_pseudo_tumors",
     "label_change",
     "lengthen",
     "long_scan_rule",
@@ -55,6 +64,7 @@ __all__ = [
     "reject_pseudo_tumor",
     "shorten",
     "surviving_tumor",
+    "takes_pseudo_tumor",
     "tumor_foci",
     "unstable_cases",
     "widen_box",

@@ -167,6 +167,40 @@ def test_a_second_run_does_what_is_missing_or_stale_and_nothing_else(data):
     assert merger(data, policy="overwrite_pseudo").run()["up_to_date"] == 0
 
 
+def test_the_first_folder_that_holds_a_case_gives_its_pseudo_label(data):
+    save(data / "published" / "0002.nii", [0, 1, 1, 1, 5, 5])
+    folders = [data / "nowhere", None, str(data / "published"), data / "pseudo"]
+    merging = MergeCases(data / "datalist.json", folders, data / "out", progress=False)
+    assert merging.run()["merged"] == 3
+    merged = {name: nib.load(data / "out" / "labels" / f"{name}.nii.gz").dataobj for name in ("0001", "0002")}
+    np.testing.assert_array_equal(merged["0001"], volume(TUMOR_ONLY[2]))
+    np.testing.assert_array_equal(merged["0002"], volume([1, 1, 1, 0, 5, 5]))
+
+    # The other folder's label is as good an input; what it gave before is stale.
+    (data / "published" / "0002.nii").unlink()
+    assert (merging.run()["up_to_date"], merging.run()["up_to_date"]) == (2, 3)
+    assert_merged(data)
+    (data / "pseudo" / "0002.nii.gz").unlink()
+    assert merging.run()["failed"] == {
+        "0002": f"{data}/nowhere/0002.nii.gz: there is no such pseudo label, nor in {data}/published or {data}/pseudo "
+        f"(no such folder: {data}/nowhere); let the teacher label this case first."
+    }
+
+
+def test_without_any_folder_only_strong_cases_are_merged(data):
+    for folders, sentence in (
+        ([data / "a", None, data / "b"], f"^{data}/a, {data}/b: there is no such folder; it should hold the teacher's"),
+        ([None], "^No folder of pseudo labels is given; give one that holds the teacher's labels"),
+    ):
+        merging = MergeCases(data / "datalist.json", folders, data / "out", progress=False)
+        with pytest.raises(CaseError, match=sentence):
+            merging.run()
+    content = read_datalist(data / "datalist.json")
+    content["training"] = content["training"][2:]
+    write_datalist(data / "datalist.json", content)
+    assert merging.run()["merged"] == 1
+
+
 def shift(path: Path) -> None:
     save(path, [1], AFFINE + np.eye(4)[:, [3, 3, 3, 0]])
 

@@ -1,5 +1,6 @@
 """The predicted tumors of a whole data set filtered: those good enough to train on join the tumors that are drawn."""
 
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from abdoseg.tumors.pseudo import PseudoTumorRules
 from abdoseg.tumors.stability import label_change, unstable_cases
 from abdoseg.tumors.survival import paste_tumor
 from abdoseg.tumors.targets import organ_target
+
+logger = logging.getLogger(__name__)
 
 
 class FilterPseudoTumors(CaseStage):
@@ -42,7 +45,8 @@ class FilterPseudoTumors(CaseStage):
     output_dir : folder to write to; made if missing.
     rules : when a tumor is too small.
     families : whose tumors may be kept; keys of ``FAMILIES``, or "rest". Paper B's script does the liver.
-    previous_dir : the same folder of the round before, or None.
+    previous_dir : the same folder of the round before, or None. Where it does not exist there was no such round, as
+        before the first: nothing is compared, and a warning says so.
     discard : share of the cases to leave out, those whose predictions changed most since the round before; 0.038 for
         the FLARE22 winner, see `unstable_cases`. Cases without a kept tumor count among them.
     num_threads : cases in work at once; each holds a few uint8 volumes in memory.
@@ -138,13 +142,22 @@ class FilterPseudoTumors(CaseStage):
     def _take_all(self, candidates: list[dict]) -> Taken:
         if not candidates:
             return Taken()
-        for folder in (self.predictions_dir, self.previous_dir):
-            if folder is not None and not folder.is_dir():
-                raise CaseError(f"{folder}: there is no such folder; it should hold the cascade's labels ID.nii.gz.")
+        if not self.predictions_dir.is_dir():
+            raise CaseError(
+                f"{self.predictions_dir}: there is no such folder; it should hold the cascade's labels ID.nii.gz."
+            )
+        if self.previous_dir is not None and not self.previous_dir.is_dir():
+            logger.warning("%s: there is no such round before; no case is left out for its change.", self.previous_dir)
         return self.take(candidates)
 
+    def _folders(self) -> dict[str, Path]:
+        """Give the folders of predictions by their role."""
+        previous = self.previous_dir
+        has_previous = previous is not None and previous.is_dir()
+        return {"prediction": self.predictions_dir, **({"previous": previous} if has_previous else {})}
+
     def _unstable(self, summaries: dict[str, dict]) -> dict[str, float | str]:
-        if self.previous_dir is None:
+        if "previous" not in self._folders():
             return {}
         changes = {name: [float(found["change"])] for name, found in summaries.items()}
         return {name: summaries[name]["change"] for name in unstable_cases(changes, self.discard)}
@@ -152,9 +165,7 @@ class FilterPseudoTumors(CaseStage):
     def inputs(self, case: dict) -> dict[str, str]:
         """Name the label, the prediction and the prediction of the round before."""
         inputs = {"label": self.label_of(case)}
-        for role, folder in (("prediction", self.predictions_dir), ("previous", self.previous_dir)):
-            if folder is None:
-                continue
+        for role, folder in self._folders().items():
             found = find_volume([folder], case["id"])
             if found is None:
                 raise CaseError(

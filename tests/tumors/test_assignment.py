@@ -180,7 +180,7 @@ def test_paper_bs_boxes_by_switch(data):
 
 def test_a_tumor_in_a_label_that_nobody_drew_counts_for_no_host(tmp_path):
     path = save(tmp_path / "labels" / "a.nii.gz", SEVEN)
-    case = {"id": "a", "image": "i.nii.gz", "label": path, "kind": "unlabeled"}
+    case = {"id": "a", "image": "i.nii.gz", "label": path, "kind": "unlabeled", "annotated_classes": [14]}
     write_datalist(tmp_path / "datalist.json", {"training": [case]})
     result = stage(tmp_path).run()
     found = entries(result["tumors"])["a"]

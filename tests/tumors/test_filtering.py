@@ -193,6 +193,15 @@ def test_what_changes_most_between_rounds_is_left_out(data, discard, unstable, k
     )
 
 
+def test_the_first_round_has_none_before(data, caplog):
+    result = stage(data, previous_dir=data / "before", discard=0.5).run()
+    assert (result["kept"], result["failed"]) == (2, {})
+    assert f"{data}/before: there is no such round before; no case is left out for its change." in caplog.messages
+    # Once there is one, all cases are compared.
+    write_round_before(data)
+    assert stage(data, previous_dir=data / "before", discard=0.5).run()["kept"] == 0
+
+
 def test_a_label_map_that_vanished_changed_most(data):
     write_round_before(data)
     save(data / "predictions" / "nothing.nii.gz", np.zeros(body().shape, np.uint8))
@@ -268,8 +277,6 @@ def test_what_stops_the_stage_is_said(data):
         stage(data, discard=0.038)
     with pytest.raises(CaseError, match="nowhere: there is no such folder; it should hold the cascade's labels"):
         stage(data, "nowhere").run()
-    with pytest.raises(CaseError, match="before: there is no such folder"):
-        stage(data, previous_dir=data / "before").run()
     (data / "empty").mkdir()
     with pytest.raises(CaseError, match=r"not one case could be filtered; the first reason: .*empty/three"):
         stage(data, "empty").run()

@@ -51,6 +51,25 @@ def summarize(cases: Mapping[str, Mapping[str, Mapping]]) -> dict:
     }
 
 
+def summarize_hosts(cases: Mapping[str, Mapping[str, Mapping]]) -> dict[str, dict]:
+    """Mean tumor DSC of many cases by the family of host organs, over the scans that have such a tumor.
+
+    Parameters
+    ----------
+    cases : ``{case id: {family: {"dsc": float or None, "present": bool}}}``, see ``abdoseg.metrics.hosts``.
+
+    Returns
+    -------
+    ``{family: {"dsc": float or None, "n": number of scans with such a tumor}}``, in the order of the first case; empty
+    without a case. Rounded to 4 decimals.
+    """
+    families = dict.fromkeys(family for case in cases.values() for family in case)
+    scores = {
+        family: [case[family]["dsc"] for case in cases.values() if case[family]["present"]] for family in families
+    }
+    return {family: {"dsc": _mean(values), "n": len(values)} for family, values in scores.items()}
+
+
 def _means(scores: list[Mapping]) -> dict:
     return {**{key: _mean(score[key] for score in scores) for key in ("dsc", "nsd")}, "n": len(scores)}
 

@@ -4,13 +4,15 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from abdoseg.datalist import case_id, load_cases
 from abdoseg.files import CaseError, write_json
 from abdoseg.label_maps import grid_difference, read_label_map
-from abdoseg.labels import CLASS_IDS, NAMES
-from abdoseg.metrics import score_label_maps, summarize
+from abdoseg.labels import CLASS_IDS, NAMES, TUMOR_ID
+from abdoseg.metrics import score_label_maps, summarize, summarize_hosts
+from tools.results import host_rows
 
 
 def evaluate(
@@ -27,6 +29,9 @@ def evaluate(
     FLARE23 means, which give full marks to a class that is rightly absent, stand beside them. Label maps are turned to
     RAS before they are scored, because the official rules cut aorta, vena cava and esophagus along the body axis.
 
+    Where the tumor is scored, so are the tumors in the liver, in the pancreas, in the kidneys and elsewhere ("rest"),
+    each over the scans that have such a tumor.
+
     A case that cannot be scored (no prediction, another grid than its reference, an unknown label value, a broken
     file) is named, left out of the means, and makes the command end with exit code 1; the other cases are scored.
 
@@ -34,26 +39,33 @@ def evaluate(
         predictions: Folder of predicted label maps ID.nii.gz, or one such file.
         references: Folder of true label maps ID.nii.gz, one such file, or a datalist (.json) whose section "testing"
             names them.
-        output: JSON file to write, with the means ("summary"), the scores of each case ("cases") and the cases that
-            could not be scored with their reasons ("failed").
+        output: JSON file to write, with the means ("summary"), the scores of each case ("cases", and its tumors by host
+            organ in "tumor_by_host") and the cases that could not be scored with their reasons ("failed").
         cases: Ids of the cases to score, separated by commas; every reference if left out.
         classes: Names or ids of the classes to score, separated by commas, for example "liver,spleen" where nobody drew
             the others; all 14 if left out.
         minimum_dsc: Mean DSC of the organs that is asked for; below it the exit code is 1.
 
     Returns:
-        The content of the JSON file: {"summary": see abdoseg.metrics.summarize, "cases": {id: {class name: {"dsc",
-        "nsd", "present"}}}, "failed": {id: reason}}.
+        The content of the JSON file: {"summary": see abdoseg.metrics.summarize, and in it "tumor_by_host": {family:
+        {"dsc", "n"}}, "cases": {id: {class name: {"dsc", "nsd", "present"}}}, "tumor_by_host": {id: {family: {"dsc",
+        "present", "true_voxels", "predicted_voxels"}}}, "failed": {id: reason}}. Both "tumor_by_host" are empty where
+        the tumor is not scored.
     """
     class_ids = _class_ids(classes)
     pairs = _pairs(Path(predictions), Path(references), _names(cases))
-    scores, failed = {}, {}
+    scores, hosts, failed = {}, {}, {}
     for case, (prediction, reference) in tqdm(pairs.items(), desc="evaluate", unit="case"):
         try:
-            scores[case] = score_case(prediction, reference, class_ids)
+            maps = _read_pair(prediction, reference)
         except CaseError as error:
             failed[case] = str(error)
-    result = {"summary": summarize(scores), "cases": scores, "failed": failed}
+            continue
+        scores[case] = score_label_maps(*maps, class_ids)
+        if TUMOR_ID in class_ids:
+            hosts[case] = _tumors_by_host(*maps[:2])
+    summary = {**summarize(scores), "tumor_by_host": summarize_hosts(hosts)}
+    result = {"summary": summary, "cases": scores, "tumor_by_host": hosts, "failed": failed}
     print(format_table(result["summary"]))
     for case, reason in failed.items():
         print(f"failed: {case}: {reason}")
@@ -82,6 +94,13 @@ def score_case(
     CaseError
         If a file is missing or broken, holds an unknown label value, or the two grids differ.
     """
+    return score_label_maps(*_read_pair(prediction, reference), class_ids)
+
+
+def _read_pair(
+    prediction: str | os.PathLike, reference: str | os.PathLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predicted labels, true labels and their affine; CaseError as `score_case` tells."""
     if not Path(prediction).is_file():
         raise CaseError(f"{prediction}: there is no such prediction; write it with `python -m tools predict`.")
     true_labels, true_image = read_label_map(reference)
@@ -89,17 +108,29 @@ def score_case(
     difference = grid_difference(predicted_image, true_image)
     if difference:
         raise CaseError(f"{prediction}: has {difference}; it must lie on the grid of its reference {reference}.")
-    return score_label_maps(predicted_labels, true_labels, true_image.affine, class_ids)
+    return predicted_labels, true_labels, true_image.affine
+
+
+def _tumors_by_host(predicted_labels: np.ndarray, true_labels: np.ndarray) -> dict[str, dict]:
+    from abdoseg.metrics.hosts import score_tumors_by_host  # imports torch and MONAI, which takes seconds
+
+    return score_tumors_by_host(predicted_labels, true_labels)
 
 
 def format_table(summary: Mapping) -> str:
-    """The scores as a table for the terminal: class, DSC, NSD, n scans that contain it, official DSC and NSD."""
+    """The scores as a table for the terminal: class, DSC, NSD, n scans that contain it, official DSC and NSD.
+
+    Below the tumor stand the families of host organs that have one.
+    """
     official = summary["official"]
     lines = [f"{'class':<22}{'DSC':>8}{'NSD':>8}{'n':>5}{'official DSC':>15}{'NSD':>8}"]
     for name, scores in summary["classes"].items():
         lines.append(_row(name, scores["dsc"], scores["nsd"], scores["n"], official["classes"][name]))
     organs = {"dsc": official["organ_dsc"], "nsd": official["organ_nsd"]}
     lines.insert(-1, _row("mean of the organs", summary["organ_mean_dsc"], summary["organ_mean_nsd"], "", organs))
+    for family, title in host_rows([summary]).items():
+        scores = summary["tumor_by_host"][family]
+        lines.append(f"  {title:<20}{_number(scores['dsc']):>8}{scores['n']:>13}")
     return "\n".join(lines)
 
 

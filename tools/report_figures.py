@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ PLANES = ("axial", "coronal", "sagittal")
 # Axis (x, y, z) that a plane cuts across, and the letters at the left, right, top and bottom of its picture.
 PLANE_AXIS = {"axial": 2, "coronal": 1, "sagittal": 0}
 PLANE_LETTERS = {"axial": "RLAP", "coronal": "RLHF", "sagittal": "APHF"}
-ARM_COLORS = ("#8a94a6", "#1f6feb", "#d4670b", "#2e8540")
+ARM_COLORS = ("#8a94a6", "#1f6feb", "#d4670b", "#2e8540", "#8250df", "#b3261e")
 BODY_HU = -300
 SMALLEST_BODY_SHARE = 0.01
 MARGIN_INCHES = 0.6, 0.35
@@ -150,17 +151,19 @@ def scores_figure(arms: Mapping[str, Mapping]) -> bytes:
     ----------
     arms : name -> content of the JSON file that ``evaluate`` writes.
     """
-    figure = Figure(figsize=(9.5, 6.2))
+    figure = Figure(figsize=(9.5, 6.2 + 1.2 * max(len(arms) - 3, 0)))
     axes = figure.add_subplot()
     names = [NAMES[class_id] for class_id in CLASS_IDS]
-    offsets = np.linspace(-0.2, 0.2, len(arms)) if len(arms) > 1 else [0]
-    for (arm, scores), offset, color in zip(arms.items(), offsets, ARM_COLORS, strict=False):
+    reach = 0.2 if len(arms) < 3 else 0.33
+    offsets = np.linspace(-reach, reach, len(arms)) if len(arms) > 1 else [0]
+    half = 0.17 if len(arms) < 3 else reach / len(arms)
+    for (arm, scores), offset, color in zip(arms.items(), offsets, cycle(ARM_COLORS), strict=False):
         for row, name in enumerate(names):
             values = [case[name]["dsc"] for case in scores["cases"].values() if name in case and case[name]["present"]]
             label = arm if row == 0 else None
             axes.scatter(values, [row + offset] * len(values), s=22, color=color, alpha=0.55, lw=0, label=label)
             if values:
-                axes.plot([np.mean(values)] * 2, [row + offset - 0.17, row + offset + 0.17], color=color, lw=3)
+                axes.plot([np.mean(values)] * 2, [row + offset - half, row + offset + half], color=color, lw=3)
     axes.set(
         yticks=range(len(names)), yticklabels=names, xlim=(-0.02, 1.02), xlabel="DSC", ylim=(len(names) - 0.5, -0.5)
     )

@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 
 from abdoseg.labels import CLASS_IDS, COLORS, NAMES, TUMOR_ID
+from tools.results import host_rows
 
 STYLE = Path(__file__).with_name("report.css")
 CHIP_COLORS = {NAMES[class_id]: "rgb({}, {}, {})".format(*COLORS[class_id]) for class_id in CLASS_IDS}
@@ -54,33 +55,45 @@ def picture(png: bytes, description: str) -> str:
     return f'<img alt="{escape(description)}" src="data:image/png;base64,{data}">\n'
 
 
-def score_table(summaries: Mapping[str, Mapping]) -> str:
+def score_table(summaries: Mapping[str, Mapping], means: bool = True, official: bool = True) -> str:
     """Class by arm: DSC, NSD and n over the scans that contain the class, the official DSC and NSD beside them.
+
+    Below the tumor stand the families of host organs that have one.
 
     Parameters
     ----------
-    summaries : arm -> what ``abdoseg.metrics.summarize`` gives.
+    summaries : arm -> the "summary" of ``evaluate``.
+    means : show DSC, NSD and n over the scans that contain the class.
+    official : show the official DSC and NSD.
     """
-    arms = "".join(f"<th class=first colspan=5>{escape(arm)}</th>" for arm in summaries)
-    heads = "<th class=first>DSC</th><th>NSD</th><th>n</th><th>official DSC</th><th>NSD</th>" * len(summaries)
-    rows = [f"<tr class=group><th></th>{arms}</tr><tr><th>class</th>{heads}</tr>"]
+
+    def row(title: str, figures: Iterable[tuple[Mapping, Mapping]], kind: str = "") -> str:
+        cells = "".join(_cells(mean if means else None, score if official else None) for mean, score in figures)
+        return f"<tr{kind}><td>{title}</td>{cells}</tr>"
+
+    span = 3 * means + 2 * official
+    arms = "".join(f"<th class=first colspan={span}>{escape(arm)}</th>" for arm in summaries)
+    heads = "<th class=first>DSC</th><th>NSD</th><th>n</th>" * means
+    heads += f"<th{'' if means else ' class=first'}>official DSC</th><th>NSD</th>" * official
+    rows = [f"<tr class=group><th></th>{arms}</tr><tr><th>class</th>{heads * len(summaries)}</tr>"]
     for class_id in CLASS_IDS:
         name = NAMES[class_id]
-        if class_id == TUMOR_ID:
-            organs = [
-                _cells(
-                    s["organ_mean_dsc"], s["organ_mean_nsd"], "", s["official"]["organ_dsc"], s["official"]["organ_nsd"]
-                )
-                for s in summaries.values()
-            ]
-            rows.append(f"<tr class=mean><td>mean of the 13 organs</td>{''.join(organs)}</tr>")
-        cells = []
-        for summary in summaries.values():
-            mean, official = summary["classes"][name], summary["official"]["classes"][name]
-            cells.append(_cells(mean["dsc"], mean["nsd"], mean["n"], official["dsc"], official["nsd"]))
-        kind = " class=mean" if class_id == TUMOR_ID else ""
-        rows.append(f"<tr{kind}><td>{_chip(name)}{name}</td>{''.join(cells)}</tr>")
+        tumor = class_id == TUMOR_ID
+        if tumor:
+            organs = [(_organ_mean(summary), _organ_mean(summary["official"])) for summary in summaries.values()]
+            rows.append(row("mean of the 13 organs", organs, " class=mean"))
+        scores = [(summary["classes"][name], summary["official"]["classes"][name]) for summary in summaries.values()]
+        rows.append(row(f"{_chip(name)}{name}", scores, " class=mean" if tumor else ""))
+    for family, title in host_rows(summaries.values() if means else ()).items():
+        hosts = [summary.get("tumor_by_host", {}).get(family, {}) for summary in summaries.values()]
+        rows.append(row(title, [(scores, {}) for scores in hosts]))
     return f"<div class=scroll><table>{''.join(rows)}</table></div>\n"
+
+
+def _organ_mean(summary: Mapping) -> dict:
+    """Organ means of a summary, or of the official part of one, as the scores of a class."""
+    own = "organ_mean_dsc" in summary
+    return {key: summary[f"organ_mean_{key}" if own else f"organ_{key}"] for key in ("dsc", "nsd")}
 
 
 def class_chips(scores: Mapping[str, Mapping]) -> str:
@@ -133,9 +146,23 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _cells(dsc: float | None, nsd: float | None, count: int | str, *official: float | None) -> str:
-    means = f"<td class=first>{number(dsc)}</td><td>{number(nsd)}</td><td class=soft>{count}</td>"
-    return means + "".join(f"<td class=soft>{number(value)}</td>" for value in official)
+def _cells(mean: Mapping | None, official: Mapping | None) -> str:
+    """Cells of one arm in one row; a figure that there is not leaves its cell empty."""
+    cells = []
+    if mean is not None:
+        cells += [_figure(mean, "dsc"), _figure(mean, "nsd"), str(mean.get("n", ""))]
+    if official is not None:
+        cells += [_figure(official, "dsc"), _figure(official, "nsd")]
+    soft = {2, 3, 4} if mean is not None else {0, 1}
+    kinds = [" ".join(["first"] * (place == 0) + ["soft"] * (place in soft)) for place in range(len(cells))]
+    return "".join(
+        f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
+        for kind, text in zip(kinds, cells, strict=True)
+    )
+
+
+def _figure(scores: Mapping, key: str) -> str:
+    return number(scores[key]) if key in scores else ""
 
 
 def _chip(name: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from abdoseg.files import CaseError
 from tools.evaluate import evaluate, score_case
 
-LIVER, AORTA, TUMOR = 1, 5, 14
+LIVER, SPLEEN, AORTA, TUMOR = 1, 3, 5, 14
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 
 
@@ -58,6 +58,46 @@ def test_folders(folders, tmp_path, capsys):
     assert [line.split() for line in table.splitlines() if line.startswith("tumor")] == [
         ["tumor", "0.7500", "1.0000", "2", "0.8333", "1.0000"]
     ]
+
+
+def test_tumors_are_scored_by_host(folders, capsys):
+    """The tumor of the second scan, half found, lies in the spleen; case 3 has none, and none is scored."""
+    for folder in folders:
+        path = folder / "0002.nii.gz"
+        labels = np.asarray(nib.load(path).dataobj)
+        save(path, np.where(labels == LIVER, SPLEEN, labels))
+    result = evaluate(*folders)
+    assert list(result["tumor_by_host"]) == list(result["cases"])
+    assert result["tumor_by_host"]["0002"]["rest"] == {
+        "dsc": 0.5,
+        "present": True,
+        "true_voxels": 8,
+        "predicted_voxels": 8,
+    }
+    assert not any(score["present"] for score in result["tumor_by_host"]["case_3"].values())
+    nothing = {"dsc": None, "n": 0}
+    assert result["summary"]["tumor_by_host"] == {
+        "liver": {"dsc": 1.0, "n": 1},
+        "pancreas": nothing,
+        "kidneys": nothing,
+        "rest": {"dsc": 0.5, "n": 1},
+    }
+    lines = capsys.readouterr().out.splitlines()
+    tumor = next(number for number, line in enumerate(lines) if line.startswith("tumor"))
+    assert [line.split() for line in lines[tumor + 1 :]] == [
+        ["in", "the", "liver", "1.0000", "1"],
+        ["elsewhere", "0.5000", "1"],
+    ]
+    # The columns are those of the rows above: DSC, and the number of scans.
+    assert lines[tumor + 1].rindex("1.0000") == lines[tumor].index("0.7500")
+    assert len(lines[tumor + 1]) == lines[tumor].index(" 2 ") + 2
+
+
+def test_no_hosts_where_there_is_no_tumor_or_nobody_asks_for_it(folders, capsys):
+    assert evaluate(*folders, classes="liver")["tumor_by_host"] == {}
+    assert evaluate(*folders, classes="liver")["summary"]["tumor_by_host"] == {}
+    evaluate(*folders, cases="case_3")
+    assert "in the liver" not in capsys.readouterr().out
 
 
 def test_one_file_against_one_file_whatever_their_names(folders, tmp_path):

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 
 import nibabel as nib
@@ -12,8 +13,8 @@ from matplotlib.image import imread
 
 from abdoseg.files import CaseError, write_json
 from tools.evaluate import evaluate
-from tools.report import ranked_cases, report
-from tools.report_figures import cut, overlay_figure, telling_slices
+from tools.report import learning_curves, report
+from tools.report_figures import cut, overlay_figure, scores_figure, telling_slices
 from tools.report_page import class_chips, duration, score_table
 
 LIVER, SPLEEN, TUMOR = 1, 3, 14
@@ -96,7 +97,6 @@ def test_the_report_is_one_file_with_everything_in_it(work):
     assert "0042.nii.gz: the label is empty." in text
     assert "scoring teacher" in text
     assert "d.nii.gz: there is no such prediction" in text
-    assert "No learning curve of: teacher, coarse." in text
     assert "3 min 01 s" in text
     assert "1.6.1" in text
     assert (work / "report/overlay.png").read_bytes() == pictures[2]
@@ -112,6 +112,22 @@ def test_the_table_shows_the_scores_of_each_arm(work):
     assert cells[:3] == ["0.000", "0.000", "3"]
     assert cells[5] == f"{dsc:.3f}"
     assert cells[7] == "4"
+    (host,) = re.findall(r"<tr><td>in the liver</td>(.*?)</tr>", score_table(summaries))
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", host) == ["0.000", "", "3", "", "", f"{dsc:.3f}", "", "4", "", ""]
+    assert "in the pancreas" not in score_table(summaries)
+
+
+def test_the_table_can_show_the_means_or_the_official_scores_alone(work):
+    summary = json.loads((work / "scores/teacher.json").read_text())["summary"]
+    for options, head, cells in (
+        ({"official": False}, ["DSC", "NSD", "n"], ["0.000", "0.000", "3"]),
+        ({"means": False}, ["official DSC", "NSD"], ["0.000", "0.000"]),
+    ):
+        table = score_table({"teacher": summary}, **options)
+        assert re.findall(r"<th[^>]*>([^<]*)</th>", table)[3:] == head
+        (row,) = re.findall(r"<tr[^>]*><td><span[^>]*></span>tumor</td>(.*?)</tr>", table)
+        assert re.findall(r"<td[^>]*>([^<]*)</td>", row) == cells
+        assert ("in the liver" in table) == ("means" not in options)
 
 
 def test_missing_pieces_are_named_not_fatal(work):
@@ -120,12 +136,84 @@ def test_missing_pieces_are_named_not_fatal(work):
     (work.parent / "images/d_0000.nii.gz").unlink()
     report(str(work), output=str(work / "other.html"), title="A & B")
     text = (work / "other.html").read_text()
-    for words in ("A &amp; B", "No label statistics", "No stage has left its time", "d_0000.nii.gz: there is no such"):
+    for words in (
+        "A &amp; B",
+        "No label statistics",
+        "No learning curve",
+        "No stage has left its time",
+        "d_0000.nii.gz: there is no such",
+    ):
         assert words in text
     for path in (work / "scores").iterdir():
         path.unlink()
     report(str(work), output=str(work / "other.html"))
     assert "No scores: nothing has been evaluated." in (work / "other.html").read_text()
+
+
+def test_five_arms(work, capsys):
+    """The cascades find what the student finds; the combination finds it in scans a and c only, so that it is worse."""
+    student = json.loads((work / "scores/student.json").read_text())
+    for arm in ("cascade_labeled", "cascade", "student_cascade"):
+        cases = json.loads(json.dumps(student["cases"]))
+        if arm == "student_cascade":
+            cases["b"]["tumor"]["dsc"] = cases["d"]["tumor"]["dsc"] = 0.0
+        write_json(work / f"scores/{arm}.json", {**student, "cases": cases})
+    report(str(work))
+    results = json.loads((work / "results.json").read_text())
+    arms = ["teacher", "student", "cascade_labeled", "cascade", "student_cascade"]
+    assert list(results["arms"]) == arms
+    assert results["arms"]["cascade"]["tumor_by_host"]["liver"]["n"] == 4
+    assert results["arms"]["student"]["classes"]["tumor"]["nsd"] > 0
+    compared = {entry["arm"]: entry for entry in results["comparisons"]}
+    assert list(compared) == arms[2:]
+    assert compared["cascade"]["tumor_dsc"] == {"difference": 0.0, "interval": None, "n": 4}
+    missed = [student["cases"][case]["tumor"]["dsc"] for case in "bd"]
+    lost = compared["student_cascade"]["tumor_dsc"]
+    assert lost["difference"] == pytest.approx(-sum(missed) / 4, abs=1e-4)
+    assert -max(missed) <= lost["interval"][0] < lost["difference"] < lost["interval"][1] <= 0
+    assert compared["student_cascade"]["organ_mean_dsc"]["difference"] == 0
+    printed = capsys.readouterr().out
+    text = (work / "report/index.html").read_text()
+    for words in ("[no interval]", f"{lost['difference']:+.3f} ["):
+        assert words in printed
+        assert words in text
+    assert "against student" in printed
+    assert "each arm was trained once" in text
+    assert "Differences from the student" in text
+    assert "Shown: student, cascade, student_cascade;" in text
+    assert "<summary>official FLARE23 scores</summary>" in text
+
+
+def test_two_arms_of_which_one_knows_no_tumor_are_not_compared(work, capsys):
+    report(str(work))
+    assert json.loads((work / "results.json").read_text())["comparisons"] == []
+    assert "against" not in capsys.readouterr().out
+    assert "Differences" not in (work / "report/index.html").read_text()
+
+
+def test_more_arms_than_colors_are_all_drawn(work):
+    scores = json.loads((work / "scores/student.json").read_text())
+    few, many = (imread(io.BytesIO(scores_figure(dict.fromkeys(map(str, range(n)), scores)))) for n in (6, 9))
+    assert many.shape[0] > few.shape[0]
+    dark = [np.count_nonzero((picture[..., :3] < 0.3).all(axis=-1)) for picture in (few, many)]
+    assert dark[1] > dark[0]  # three more names in the legend
+
+
+def test_learning_curves_are_those_of_all_networks_in_the_order_of_their_training(work):
+    line = json.dumps({"epoch": 1, "loss": 1.0, "lr": 0.01, "validation_dsc": None})
+    for age, name in enumerate(("tumors/liver/1", "teacher", "tumors/liver/0", "tumors/rest", "organs")):
+        path = work / name / "learning_curve.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(line)
+        os.utime(path, (1e9 - age, 1e9 - age))
+    curves = learning_curves(work)
+    assert list(curves) == ["organs", "tumors/rest", "tumors/liver/0", "teacher", "tumors/liver/1", "fine"]
+    assert curves["fine"] == work / "fine/learning_curve.jsonl"
+    before = (work / "fine/learning_curve.jsonl").read_bytes()
+    report(str(work))
+    # Six networks are two pictures more than the five of scores, cases and label statistics.
+    assert (work / "report/index.html").read_text().count("<img ") == 7
+    assert (work / "fine/learning_curve.jsonl").read_bytes() == before
 
 
 def test_a_folder_that_no_chain_has_worked_in_is_refused(tmp_path):
@@ -168,18 +256,6 @@ def test_telling_slices_show_the_tumor_and_otherwise_the_most_classes():
     labels[3, 3, 7] = TUMOR
     assert telling_slices(labels) == {"axial": 7, "coronal": 3, "sagittal": 3}
     assert telling_slices(np.zeros((4, 6, 8))) == {"axial": 4, "coronal": 3, "sagittal": 2}
-
-
-def test_cases_are_ranked_by_the_classes_they_contain():
-    def case(liver, spleen_present):
-        return {
-            "liver": {"dsc": liver, "nsd": 0, "present": True},
-            "spleen": {"dsc": 1.0, "nsd": 1, "present": spleen_present},
-        }
-
-    cases = {"a": case(0.5, True), "b": case(0.8, False), "c": case(0.7, False)}  # means 0.75, 0.8, 0.7
-    assert ranked_cases({"cases": cases}) == {"best": "b", "median": "a", "worst": "c"}
-    assert ranked_cases({"cases": {"a": cases["a"]}}) == {"best": "a"}
 
 
 def test_chips_tell_a_missed_class_from_a_wrongly_found_one():

@@ -195,21 +195,26 @@ def handlers_of_rank(handlers: Sequence, rank: int) -> list:
 
 
 class ProgressiveResize:
-    """Train the first epochs on a coarser grid, at a fraction of the cost of a step, then on the full one.
+    """Train the first epochs on coarser grids, at a fraction of the cost of a step, then on the full one.
 
     Fully convolutional networks carry over what they learned; on a processor it saves most of the time until small
-    organs appear. Neither paper does it; only the short protocol of ``demo.yaml`` uses it. Attach it to a trainer.
+    organs and tumors appear. Neither paper does it; only short protocols such as ``demo.yaml`` use it. Attach it to a
+    trainer.
 
     Parameters
     ----------
-    epochs : number of epochs on the coarser grid.
-    factor : voxels an axis that become one: images are averaged, label maps take every ``factor``-th voxel.
+    grids : pairs of a number of epochs and the grid (x, y, z) that these are trained on, in their order. Images are
+        averaged to it, label maps take the nearest voxel.
     image_key, label_key : keys of the batch (B, 1, x, y, z).
     """
 
-    def __init__(self, epochs: int, factor: int = 2, image_key: str = "image", label_key: str = "label") -> None:
-        self.epochs = epochs
-        self.factor = factor
+    def __init__(
+        self,
+        grids: Sequence[tuple[int, Sequence[int]]],
+        image_key: str = "image",
+        label_key: str = "label",
+    ) -> None:
+        self.grids = [(int(epochs), tuple(int(n) for n in grid)) for epochs, grid in grids]
         self.image_key = image_key
         self.label_key = label_key
 
@@ -217,10 +222,13 @@ class ProgressiveResize:
         engine.add_event_handler(Events.ITERATION_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        if engine.state.epoch > self.epochs:
-            return
-        batch = engine.state.batch
-        step = slice(None, None, self.factor)
-        image = torch.nn.functional.avg_pool3d(batch[self.image_key], self.factor)
-        label = batch[self.label_key][:, :, step, step, step]
-        engine.state.batch = {**batch, self.image_key: image, self.label_key: label}
+        last = 0
+        for epochs, grid in self.grids:
+            last += epochs
+            if engine.state.epoch <= last:
+                batch = engine.state.batch
+                image = torch.nn.functional.adaptive_avg_pool3d(batch[self.image_key], grid)
+                label = torch.nn.functional.interpolate(batch[self.label_key].float(), grid, mode="nearest-exact")
+                label = label.to(batch[self.label_key].dtype)
+                engine.state.batch = {**batch, self.image_key: image, self.label_key: label}
+                return

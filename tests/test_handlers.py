@@ -242,15 +242,15 @@ def test_processes_after_the_first_neither_write_nor_tell(tmp_path):
 
 
 def test_the_first_epochs_train_on_a_coarser_grid():
-    """Voxels 0..3 along x, averaged in pairs, are 0.5 and 2.5; labels take every second voxel."""
+    """Voxels 0..3 along x, averaged in pairs, are 0.5 and 2.5; labels take the nearest voxel."""
     image = torch.arange(4.0).reshape(1, 1, 4, 1, 1).expand(1, 1, 4, 2, 2)
     label = torch.tensor([5, 6, 7, 8]).reshape(1, 1, 4, 1, 1).expand(1, 1, 4, 2, 2)
     seen = []
     trainer = Engine(lambda engine, batch: seen.append((engine.state.epoch, batch["image"], batch["label"])))
-    ProgressiveResize(epochs=1).attach(trainer)
+    ProgressiveResize([(1, (2, 1, 1))]).attach(trainer)
     trainer.run([{"image": image, "label": label}], max_epochs=2)
     assert [epoch for epoch, _, _ in seen] == [1, 2]
     assert torch.equal(seen[0][1], torch.tensor([0.5, 2.5]).reshape(1, 1, 2, 1, 1))
-    assert torch.equal(seen[0][2], torch.tensor([5, 7]).reshape(1, 1, 2, 1, 1))
+    assert torch.equal(seen[0][2], torch.tensor([6, 8]).reshape(1, 1, 2, 1, 1))
     assert seen[1][1] is image
     assert seen[1][2] is label

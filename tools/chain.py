@@ -1,19 +1,15 @@
-"""Chains of stages as data: placeholders, presets, and manifests that tell what is done already."""
+"""Stages of a chain, and the manifests that tell what is done already."""
 
 import hashlib
 import json
-import string
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-
-import yaml
 
 from abdoseg.datalist import load_cases
 from abdoseg.files import CaseError, write_json
 from tools.layout import ENDINGS, FOLDERS
 
-PIPELINES = Path(__file__).parent / "pipelines"
 BUNDLES = Path(__file__).parent.parent / "bundles"
 PACKAGES = ("abdoseg", "monai", "torch", "numpy", "nibabel", "pytorch-ignite", "mlflow")
 
@@ -36,7 +32,8 @@ class Stage:
     configs : config files that decide the result, merged in order: names in the bundle, or paths.
     arguments : options of the command, or overrides of the config.
     after : stages whose result this one uses.
-    cases : ``{"path": datalist, "section", "kind", "labeled"}``; without one such case the stage is skipped.
+    cases : ``{"path": datalist, "section", "kind", "labeled"}``, or ``{"path", "family"}``: cases with a tumor in
+        that family of hosts; without one such case the stage is skipped.
     outputs : files that must be there when it is done.
     state : files and folders that go when the stage's definition has changed: they must not be resumed.
     """
@@ -79,6 +76,11 @@ class Stage:
         """Say which cases the stage is about and the data set lacks; None if it can run."""
         if not self.cases:
             return None
+        if "family" in self.cases:
+            from abdoseg.host_cases import load_host_cases  # imports torch and MONAI, which takes seconds
+
+            found = load_host_cases(**self.cases, validation=False)
+            return None if found else f"no scan has a tumor of the family {self.cases['family']!r}"
         query = {name: value for name, value in self.cases.items() if name != "labeled"}
         labeled = self.cases.get("labeled", False)
         if any(case.get("label") or not labeled for case in load_cases(**query)):
@@ -128,62 +130,3 @@ def data_signature(data_dir: str | Path) -> str:
     files = sorted(path for folder in folders for path in folder.rglob("*") if path.name.endswith(ENDINGS))
     lines = [f"{path.relative_to(root)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def load_pipeline(name: str, preset: str | None, values: dict) -> list[Stage]:
-    """Read ``pipelines/NAME.yaml`` and fill in its placeholders.
-
-    Parameters
-    ----------
-    name : name of the chain, or path of another one (.yaml).
-    preset : name of a preset of the chain (``demo``), or None for the full-size protocol.
-    values : replace parameters of the chain; ``data_dir`` and ``work_dir`` must be among them.
-
-    Raises
-    ------
-    CaseError
-        For an unknown chain, preset or parameter, or a value of another type; the message names what is allowed.
-    """
-    path = Path(name) if name.endswith(".yaml") else PIPELINES / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in PIPELINES.glob("*.yaml")))
-        raise CaseError(f"Unknown chain {name!r}. Use one of: {known}.")
-    content = yaml.safe_load(path.read_text())
-    presets = content.get("presets", {})
-    if preset is not None and preset not in presets:
-        raise CaseError(f"Chain {name} has no preset {preset!r}. Use one of: {', '.join(presets)}, or none.")
-    parameters = content.get("parameters", {}) | (presets[preset] if preset else {})
-    unknown = set(values) - set(parameters) - {"data_dir", "work_dir"}
-    if unknown:
-        raise CaseError(f"Chain {name} has no parameter {', '.join(sorted(unknown))}. It has: {', '.join(parameters)}.")
-    parameters |= {key: _checked(key, value, parameters.get(key)) for key, value in values.items()}
-    stages = []
-    for definition in content["stages"]:
-        filled = _fill(definition, parameters)
-        for key in ("configs", "after", "outputs", "state"):
-            filled[key] = tuple(item for item in filled.get(key, ()) if item)
-        filled["arguments"] = {k: v for k, v in filled.get("arguments", {}).items() if v is not None}
-        stages.append(Stage(**filled))
-    return stages
-
-
-def _checked(name: str, value, default):
-    """A value of a parameter, refused where the parameter's own value is of another type."""
-    value = list(value) if isinstance(value, tuple) else value
-    if default is not None and value is not None and type(value) is not type(default):
-        raise CaseError(f"Parameter {name} is {value!r}; it takes a value such as {default!r}.")
-    return value
-
-
-def _fill(item, parameters: dict):
-    """Replace ``{name}`` in all texts below ``item``; a text that is one placeholder takes the value's type."""
-    if isinstance(item, dict):
-        return {key: _fill(value, parameters) for key, value in item.items()}
-    if isinstance(item, list):
-        return [_fill(value, parameters) for value in item]
-    if not isinstance(item, str):
-        return item
-    names = [name for _, name, _, _ in string.Formatter().parse(item) if name is not None]
-    if len(names) == 1 and item == "{" + names[0] + "}":
-        return parameters[names[0]]
-    return item.format(**parameters)

@@ -37,7 +37,7 @@ def plan(
     Args:
         datalist: datalist (.json) whose section "training" names the scans.
         output: plan to write (.json).
-        kind: which training cases count, "strong" (every organ drawn) or "weak".
+        kind: which training cases count, "strong" (every organ drawn), "weak", "unlabeled" or "all".
         preset: "automatic", or the patch of a paper: "paper_a" (48 x 192 x 192 as z, y, x). Options below win.
         spacing: mm as x,y,z, instead of the rule's; for example 2,2,2.5.
         patch_size: voxels as x,y,z, instead of the rule's; for example 160,160,96. Strides and kernels follow it.
@@ -53,7 +53,7 @@ def plan(
     Returns:
         The plan; "failed" is {id: reason} of the scans left out.
     """
-    cases = load_cases(datalist, section="training", kind=kind)
+    cases = load_cases(datalist, section="training", kind=None if kind == "all" else kind)
     if not cases:
         raise CaseError(f"{datalist}: has no training case of kind '{kind}'; `python -m tools audit` tells the kinds.")
     options = {

@@ -24,6 +24,7 @@ def predict(
     kind: str | None = None,
     cases: str | None = None,
     overwrite: bool = False,
+    overlay: str | None = None,
     **overrides,
 ) -> dict:
     """Label scans with a bundle and write one uint8 label map a scan, on the scan's own grid.
@@ -40,6 +41,7 @@ def predict(
         kind: Only the cases of this kind of the data list, for example "weak".
         cases: Only these ids, separated by commas.
         overwrite: Label anew what OUTPUT holds already, whatever weights and settings it was made with.
+        overlay: Config file laid over the bundle's inference.yaml, for example faithful.yaml of tumor_cascade.
         overrides: Replace values of the bundle's inference.yaml by their ids, for example --inferer#margin_mm 30,
             --mirror_axes "[]" or --device cpu.
     """
@@ -50,7 +52,7 @@ def predict(
             raise CaseError(f"{scan}: its label map would take its place; give another --output than its own folder.")
     from tools.predictor import Predictor  # imports torch and MONAI, which takes seconds
 
-    predictor = Predictor(Path(bundle), Path(output), Path(weights) if weights else None, overrides)
+    predictor = Predictor(Path(bundle), Path(output), Path(weights) if weights else None, overrides, overlay)
     print(f"weights: {predictor.checkpoint} (sha256 {predictor.sha256[:12]})")
     logging.getLogger("abdoseg.transforms.save").setLevel(logging.WARNING)  # the progress bar says it
     seconds, failed = _earlier(Path(output), predictor.key, targets, overwrite)

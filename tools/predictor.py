@@ -23,6 +23,7 @@ class Predictor:
     output : folder for the label maps.
     weights : folder with ``model.pt`` and ``architecture.json``; None takes the bundle's ``models``.
     overrides : replace values of the config, by id.
+    overlay : config file laid over ``inference.yaml``: a name in the bundle's ``configs``, or a path.
 
     Attributes
     ----------
@@ -36,7 +37,9 @@ class Predictor:
         If there is no such bundle, config value or checkpoint, or the weights are of another network.
     """
 
-    def __init__(self, bundle: Path, output: Path, weights: Path | None, overrides: Mapping) -> None:
+    def __init__(
+        self, bundle: Path, output: Path, weights: Path | None, overrides: Mapping, overlay: str | None = None
+    ) -> None:
         bundle = bundle.absolute()
         config = bundle / "configs" / "inference.yaml"
         if not config.is_file():
@@ -47,7 +50,8 @@ class Predictor:
                 f"{self.checkpoint} does not exist; train the bundle, or name the folder of its weights by --weights."
             )
         parser = ConfigParser()
-        parser.read_config(str(config))
+        configs = [config] if overlay is None else [config, _overlay(config.parent, overlay)]
+        parser.read_config([str(path) for path in configs])
         parser.read_meta(str(bundle / "configs" / "metadata.json"))
         _check_overrides(overrides, parser, config)
         _check_kind(self.checkpoint.with_name(ARCHITECTURE_FILE), parser, bundle)
@@ -62,7 +66,9 @@ class Predictor:
             raise CaseError(f"{config} does not work with {told}: {innermost(error)}") from error
         self.sha256 = hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
         settings = json.dumps(dict(overrides), sort_keys=True, default=str)
-        self.key = hashlib.sha256(f"{self.sha256} {settings} ".encode() + config.read_bytes()).hexdigest()
+        self.key = hashlib.sha256(
+            f"{self.sha256} {settings} ".encode() + b"".join(path.read_bytes() for path in configs)
+        ).hexdigest()
 
     def _build(self, parser: ConfigParser) -> None:
         parser.parse()
@@ -86,8 +92,15 @@ class Predictor:
         self.postprocessing(item)
 
 
+def _overlay(folder: Path, name: str) -> Path:
+    for path in (folder / name, Path(name).absolute()):
+        if path.is_file():
+            return path
+    raise CaseError(f"{name}: neither {folder} nor the current folder has such a config file for --overlay.")
+
+
 def _check_overrides(overrides: Mapping, parser: ConfigParser, config: Path) -> None:
-    options = ("input", "output", "weights", "section", "kind", "cases", "overwrite")
+    options = ("input", "output", "weights", "section", "kind", "cases", "overwrite", "overlay")
     for name in overrides:
         if name not in parser:
             near = difflib.get_close_matches(name, [*options, *parser.config], n=1)

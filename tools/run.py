@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 from abdoseg.files import CaseError
-from tools.chain import BUNDLES, Manifests, Stage, data_signature, load_pipeline
+from tools.chain import BUNDLES, Manifests, Stage, data_signature
 from tools.faults import fault_of
+from tools.pipeline import load_pipeline
 
 
 def run(

@@ -43,7 +43,6 @@ TUMOR_SPACING = (0.8, 0.8, 2.5)  # mm, of paper B's tumor networks (papers-spec.
 
 def organ_inferer_for(
     architecture: Mapping | None,
-    hu_window: Sequence[float] = (-325.0, 325.0),
     margin_mm: float = 20.0,
     components: ComponentRules | None = ComponentRules(),  # noqa: B008 (frozen)
     amp: bool | str = "auto",
@@ -54,7 +53,7 @@ def organ_inferer_for(
     Parameters
     ----------
     architecture : of the organs: kind "nnunet" (an organ plan, as in paper B) or "coarse_to_fine" (paper A's student).
-    hu_window, margin_mm : of a student, see `CoarseToFineInferer`.
+    margin_mm : of a student, see `CoarseToFineInferer`.
     components : rules for the organ labels; None keeps every voxel, as paper B does.
     amp : see `abdoseg.inferers.precision.autocast_for`.
     sliding : further options of `PlanInferer`, for an organ plan.
@@ -69,8 +68,16 @@ def organ_inferer_for(
         return PlanInferer(architecture["plan"], components=components, amp=amp, **sliding)
     if kind == "coarse_to_fine":
         coarse, fine = architecture["coarse"], architecture["fine"]
-        sizes = ((coarse or fine)["image_size"], fine["image_size"])
-        return CoarseToFineInferer(*sizes, margin_mm, hu_window, components=components, amp=amp)
+        coarse = coarse or fine
+        return CoarseToFineInferer(
+            coarse["image_size"],
+            fine["image_size"],
+            margin_mm,
+            fine["hu_window"],
+            components=components,
+            amp=amp,
+            coarse_hu_window=coarse["hu_window"],
+        )
     raise ValueError(f"The cascade's organ network is of kind {kind!r}. Use 'nnunet' or 'coarse_to_fine'.")
 
 

@@ -30,11 +30,12 @@ class CoarseToFineInferer(Inferer):
     ----------
     coarse_size, fine_size : grids of the networks, (x, y, z); 160^3 and 192^3 in the paper.
     margin_mm : widening of the box on each side.
-    hu_window : (lower, upper) in HU, of both stages.
+    hu_window : (lower, upper) in HU, of the fine network.
     coarse_components : rules for the coarse labels, by default the paper's 1000 mm^3 but every tumor focus that large;
         volumes are true mm^3 on the coarse grid.
     components : rules for the final labels, see `ComponentRules`; None keeps every voxel.
     amp : "auto", True or False, see `abdoseg.inferers.precision.autocast_for`.
+    coarse_hu_window : (lower, upper) in HU, of the coarse network; None: ``hu_window``.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class CoarseToFineInferer(Inferer):
         coarse_components: ComponentRules | None = ComponentRules(1000.0, 1000.0),  # noqa: B008 (frozen)
         components: ComponentRules | None = ComponentRules(),  # noqa: B008 (frozen)
         amp: bool | str = "auto",
+        coarse_hu_window: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.coarse_size = tuple(int(n) for n in coarse_size)
         self.fine_size = tuple(int(n) for n in fine_size)
         self.margin_mm = margin_mm
         self.hu_window = tuple(hu_window)
+        self.coarse_hu_window = tuple(hu_window if coarse_hu_window is None else coarse_hu_window)
         self.coarse_components = coarse_components
         self.components = components
         self.amp = amp
@@ -94,7 +97,7 @@ class CoarseToFineInferer(Inferer):
         shape = volume.shape[1:]
         if coarse is None:
             return whole_box(shape)
-        logits = student_logits(volume, coarse, self.coarse_size, self.hu_window, self.amp)
+        logits = student_logits(volume, coarse, self.coarse_size, self.coarse_hu_window, self.amp)
         coarse_spacing = resized_spacing(spacing, shape, self.coarse_size)
         labels = clean_labels(logits.argmax(dim=0).to(torch.uint8), coarse_spacing, self.coarse_components)
         found = foreground_box(labels)

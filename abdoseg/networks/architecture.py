@@ -25,6 +25,7 @@ KINDS: dict[str, dict] = {
         "out_channels": 14,
         "channels": [16, 32, 64, 128, 256],
         "image_size": [160, 160, 160],
+        "hu_window": [-325, 325],
         "dropout": 0.2,
         "highest_id_wins": False,
     },
@@ -33,6 +34,7 @@ KINDS: dict[str, dict] = {
         "out_channels": 14,
         "channels": [16, 32, 64, 128, 256],
         "image_size": [192, 192, 192],
+        "hu_window": [-325, 325],
         "dropout": 0.2,
         "anisotropic_axis": "x",
         "highest_id_wins": False,
@@ -151,10 +153,12 @@ def build_network(architecture: dict) -> nn.Module:
             network = build_dynunet(**settings)
         case "residual_unet":
             highest_id_wins = settings.pop("highest_id_wins")
-            del settings["image_size"]  # the grid that the inferer resizes to; any other fits this network as well
+            # What the inferer resizes and clips to; the network itself takes any.
+            del settings["image_size"], settings["hu_window"]
             network = WithBackground(ResidualUNet(**settings), highest_id_wins)
         case "efficient_segnet":
             highest_id_wins = settings.pop("highest_id_wins")
+            del settings["hu_window"]
             network = WithBackground(EfficientSegNet(**settings), highest_id_wins)
     network.architecture = architecture
     return network

@@ -137,7 +137,7 @@ def _structure(rng, host: str, center, radius: float, contrast: Contrast, diffic
         "pancreas": hu["pancreas"],
         "spleen": hu["spleen"],
     }.get(host, hu["wall"])
-    step = rng.uniform(low, high) * (2.0 - 2.0 * difficulty)
+    step = rng.uniform(low, high) * max(3.0 - 4.0 * difficulty, 2.0 - 2.0 * difficulty)
     if contrast.phase == "plain":
         step *= 0.5 if host not in ("right kidney", "left kidney") else max(0.6 - 0.96 * difficulty, 0.12)
     elif contrast.phase == "arterial" and host == "liver" and rng.random() < 0.9 * difficulty:

@@ -9,8 +9,9 @@ import yaml
 from abdoseg.files import CaseError, write_json
 from tests.tools.small_data import save_data_set
 from tools.__main__ import COMMANDS
-from tools.chain import BUNDLES, PIPELINES, Manifests, Stage, data_signature, load_pipeline, read_manifest
+from tools.chain import BUNDLES, Manifests, Stage, data_signature, read_manifest
 from tools.phantom import phantom
+from tools.pipeline import PIPELINES, load_pipeline
 
 PLACES = {"data_dir": "/data", "work_dir": "/work"}
 TINY = """

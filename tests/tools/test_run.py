@@ -13,7 +13,7 @@ import yaml
 from abdoseg.datalist import load_cases
 from tests.tools.small_data import FINE, FIVE, ORGANS, OVERLAYS, SHAPE, save, save_data_set, truncate
 from tools.__main__ import main
-from tools.chain import PIPELINES
+from tools.pipeline import PIPELINES
 
 ROOT = Path(__file__).parents[2]
 ARMS = ["teacher", "student"]

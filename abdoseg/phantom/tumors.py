@@ -137,6 +137,7 @@ def _structure(rng, host: str, center, radius: float, contrast: Contrast, diffic
         "pancreas": hu["pancreas"],
         "spleen": hu["spleen"],
     }.get(host, hu["wall"])
+    # As in the table at difficulty 0.5; three times as clear at 0, nothing at 1.
     step = rng.uniform(low, high) * max(3.0 - 4.0 * difficulty, 2.0 - 2.0 * difficulty)
     if contrast.phase == "plain":
         step *= 0.5 if host not in ("right kidney", "left kidney") else max(0.6 - 0.96 * difficulty, 0.12)

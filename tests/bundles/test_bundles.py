@@ -100,12 +100,18 @@ def test_both_spellings_of_the_run_id(bundle):
 @NETWORKS
 def test_training_and_inference_prepare_scans_alike(bundle):
     train, inference = raw(bundle, "train"), raw(bundle, "inference")
-    names = ("hu_window", "margin_mm", "default_plan")
-    if "cascade" in bundle.name:
-        names = ("crop_rule", "image_mode", "tumor_plan", "rest_plan")
-    shared = [name for name in names if name in train or name in inference]
-    assert shared
+    shared = {
+        "coarse_seg": (),
+        "fine_seg": ("margin_mm",),
+        "teacher_nnunet": ("default_plan",),
+        "tumor_cascade": ("crop_rule", "image_mode", "tumor_plan", "rest_plan"),
+    }[bundle.name]
     assert {name: train[name] for name in shared} == {name: inference[name] for name in shared}
+    if bundle.name in ("coarse_seg", "fine_seg"):  # grid and window are the network's, beside its weights
+        steps = train["train"]["deterministic_transforms"]
+        (prepare,) = (step for step in steps if step["_target_"].endswith("PrepareStudentd"))
+        assert prepare["hu_window"] == inference["inferer"]["hu_window"]
+        assert "network_def.architecture" in prepare["hu_window"]
 
 
 @NETWORKS

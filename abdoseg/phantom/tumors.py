@@ -55,8 +55,7 @@ def draw_tumors(rng, wanted: bool | None, patient, z_range, difficulty: float) -
     wanted : True, False, or None for chance.
     patient : `abdoseg.phantom.patient.Patient`; tumors grow in organs that the patient has.
     z_range : lowest and highest z (mm, reference anatomy) that the scan shows.
-    difficulty : 0..1; lowers the contrast and the size, spreads the sizes, and makes hosts with little contrast more
-        frequent. FLARE23's sizes are those of 0.5.
+    difficulty : 0..1; lowers the contrast and the size, and makes hosts with little contrast more frequent.
     """
     trunk, contrast = patient.trunk, patient.contrast
     shapes = {item.name: item.shape for item in patient.structures}
@@ -74,8 +73,7 @@ def draw_tumors(rng, wanted: bool | None, patient, z_range, difficulty: float) -
             host = str(rng.choice(names, p=shares / shares.sum()))
         # At difficulty 0.5 as large as FLARE23's; 4 times larger at 0, 4 times smaller at 1.
         median = MEDIAN_MM3 * 16 ** (0.5 - difficulty)
-        spread = min(0.5 + 1.3 * difficulty, 1.15)  # easy phantoms have few tiny and few giant ones
-        volume = float(np.clip(median * rng.lognormal(0, spread), SMALLEST_MM3, LARGEST_MM3))
+        volume = float(np.clip(median * rng.lognormal(0, 1.15), SMALLEST_MM3, LARGEST_MM3))
         radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
         if host not in ("liver", "spleen"):
             radius = min(radius, 24.0)

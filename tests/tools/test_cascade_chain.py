@@ -81,5 +81,6 @@ def test_a_second_run_does_nothing(cascade, capsys):
     before = [stamps(folder) for folder in kept if folder.is_dir()]
     assert main(options) == 0
     told = capsys.readouterr().out
-    assert told.count("already") == told.count("/") and "..." not in told
+    assert told.count("already") == told.count("/")
+    assert "..." not in told
     assert [stamps(folder) for folder in kept if folder.is_dir()] == before

@@ -74,7 +74,7 @@ def test_the_published_plans_fit_their_formats(host):
 
 
 def test_one_host_is_trained_and_the_parts_label_scans(copy, datalist, plan_file, tmp_path):
-    settings = {"datalist": datalist, "plan_file": plan_file, "batch_size": 2}
+    settings = {"datalist": datalist, "plan_file": plan_file, "rest_plan_file": plan_file, "batch_size": 2}
     run(workflow(copy, "train", host="liver", ckpt_dir=str(tmp_path / "liver"), **settings))
     liver = read_architecture(tmp_path / "liver" / "architecture.json", {})
     assert (liver["organs"], list(liver["tumors"])) == (None, ["liver"])

@@ -113,6 +113,22 @@ def test_fine_network_sees_the_standardized_crop():
     torch.testing.assert_close(fine.seen[0][0, 0], expected, atol=1e-4, rtol=1e-4)
 
 
+def test_each_network_has_its_own_window():
+    """Clipped to 0..100, 300 HU and 100 HU look alike; clipped to 0..400 they do not."""
+    bright, dim = LIVER, (STRAY[0], 100.0)
+    coarse, fine = Recorder(LABELS), Recorder(LABELS)
+    infer(
+        blocks(SHAPE, [bright, dim]),
+        CoarseToFineNetwork(coarse, fine),
+        coarse_size=SHAPE,
+        fine_size=SHAPE,
+        margin_mm=1000.0,
+        hu_window=(0, 400),
+        coarse_hu_window=(0, 100),
+    )
+    assert [len(network.seen[0].unique()) for network in (coarse, fine)] == [2, 3]
+
+
 def test_several_tumors_survive():
     first = ((slice(12, 16), slice(14, 18), slice(10, 14)), 300.0)
     second = ((slice(24, 27), slice(20, 23), slice(10, 13)), 300.0)

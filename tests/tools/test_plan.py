@@ -47,6 +47,11 @@ def test_writes_the_plan_and_says_it(datalist, tmp_path, capsys):
     assert "clip to 100..100 HU" in said
 
 
+def test_cases_of_every_kind_count_where_asked(datalist, tmp_path):
+    all_cases = plan(str(datalist), str(tmp_path / "plan.json"), kind="all")
+    assert all_cases["fingerprint"]["cases"] == len(json.loads(datalist.read_text())["training"]) > 2
+
+
 def test_keeps_the_plan_while_its_inputs_stay(datalist, tmp_path, capsys):
     output = tmp_path / "plan.json"
     plan(str(datalist), str(output))

@@ -177,6 +177,26 @@ def test_overrides_reach_the_config(weights, tmp_path):
     assert teacher.inferer.mirror_axes == ()
 
 
+def test_an_overlay_is_laid_over_the_config(weights, tmp_path):
+    def build(overlay=None):
+        return Predictor(BUNDLES / "tumor_cascade", tmp_path, weights / "cascade", {}, overlay)
+
+    (tmp_path / "mine.yaml").write_text("contrast_threshold: null\n")
+    plain, faithful, mine = build(), build("faithful.yaml"), build(str(tmp_path / "mine.yaml"))
+    assert (plain.inferer.survival.adjacency, faithful.inferer.survival.adjacency) == (True, False)
+    assert (plain.inferer.contrast_threshold, mine.inferer.contrast_threshold) == (89, None)
+    assert len({plain.key, faithful.key, mine.key}) == 3
+    with pytest.raises(CaseError, match=r"unfaithful.yaml: neither .*configs nor the current folder"):
+        build("unfaithful.yaml")
+
+
+def test_the_window_of_the_weights_reaches_the_inferer(weights, tmp_path):
+    fine = {**FINE, "hu_window": [-160, 240]}
+    save_weights(tmp_path / "narrow", {**STUDENT, "fine": fine})
+    inferer = Predictor(BUNDLES / "fine_seg", tmp_path, tmp_path / "narrow", {}).inferer
+    assert (inferer.hu_window, inferer.coarse_hu_window) == ((-160, 240), (-325, 325))
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

@@ -26,6 +26,7 @@ from abdoseg.tumors import (
     SurvivalRules,
     aorta_median_hu,
     aorta_range,
+    clear_other_slices,
     family_organs,
     host_boxes,
     lengthen,
@@ -236,8 +237,9 @@ class CascadeInferer(Inferer):
             report["families"][family] = counts
             tumor |= found
         labels = paste_tumor(source if self.keep_source_tumor else organs, tumor)
-        report["slices"] = self._clear_beyond_aorta(labels, organs, spacing, name)
-        return labels, report
+        kept = self._slices_kept(organs, spacing, name)
+        report["slices"] = None if kept is None else [kept.start, kept.stop]
+        return labels if kept is None else clear_other_slices(labels, kept), report
 
     def organ_labels(self, volume: torch.Tensor, spacing: np.ndarray, network, name: str) -> np.ndarray:
         """Give the (x, y, z) uint8 labels of the organ network, on the grid of the (1, x, y, z) volume."""
@@ -286,14 +288,11 @@ class CascadeInferer(Inferer):
         )
         return True
 
-    def _clear_beyond_aorta(self, labels: np.ndarray, organs: np.ndarray, spacing, name: str) -> list[int] | None:
-        """Clear labels in place; give the first slice that stays and the first that does not, or None: not cropped."""
+    def _slices_kept(self, organs: np.ndarray, spacing, name: str) -> slice | None:
+        """Give the slices that the aorta crop keeps, or None: all; the tumors do not hide the aorta here."""
         if self.aorta_crop is None:
             return None
         kept = aorta_range(organs, spacing, self.aorta_crop)
         if kept is None:
             logger.warning("%s: no aorta was found; the label map is not cropped to its slices.", name)
-            return None
-        labels[..., : kept.start] = BACKGROUND_ID
-        labels[..., max(kept.stop, kept.start) :] = BACKGROUND_ID
-        return [kept.start, kept.stop]
+        return kept

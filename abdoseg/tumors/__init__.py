@@ -1,6 +1,6 @@
 """Tumors organ by organ (paper B): foci and hosts, crops, survival, pseudo-tumor filters, aorta, long scans."""
 
-from abdoseg.tumors.aorta import AortaCrop, aorta_range, crop_to_aorta
+from abdoseg.tumors.aorta import AortaCrop, aorta_range, clear_other_slices, crop_to_aorta
 from abdoseg.tumors.assignment import AssignHosts, host_counts, takes_pseudo_tumor
 from abdoseg.tumors.contrast import ENHANCED_HU, aorta_median_hu, is_enhanced
 from abdoseg.tumors.crops import PAPER_INFERENCE, PAPER_TRAINING, CropRule, host_box, host_boxes, widen_box
@@ -45,6 +45,7 @@ __all__ = [
     "TumorFocus",
     "aorta_median_hu",
     "aorta_range",
+    "clear_other_slices",
     "crop_to_aorta",
     "family_of",
     "family_organs",

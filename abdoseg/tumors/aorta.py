@@ -67,8 +67,11 @@ def crop_to_aorta(labels: np.ndarray, spacing, rule: AortaCrop = AortaCrop()) ->
     New (x, y, z) array.
     """
     kept = aorta_range(labels, spacing, rule)
-    if kept is None:
-        return labels.copy()
+    return labels.copy() if kept is None else clear_other_slices(labels, kept)
+
+
+def clear_other_slices(labels: np.ndarray, kept: slice) -> np.ndarray:
+    """Give a new (x, y, z) array in which only the slices ``kept`` along z are left of a label map."""
     cropped = np.full_like(labels, BACKGROUND_ID)
     cropped[..., kept] = labels[..., kept]
     return cropped

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from abdoseg.files import CaseError, write_json
+from abdoseg.manifest import forget_weights
 from abdoseg.networks.background import WithBackground
 from abdoseg.networks.cascade import CascadeNetwork
 from abdoseg.networks.coarse_to_fine import CoarseToFineNetwork
@@ -184,5 +185,10 @@ def read_architecture(path: str | os.PathLike, default: dict) -> dict:
 
 
 def write_architecture(path: str | os.PathLike, architecture: dict) -> None:
-    """Write a network's architecture as JSON, atomically; ValueError if it is not valid."""
-    write_json(path, complete_architecture(architecture))
+    """Write a network's architecture as JSON, atomically; ValueError if it is not valid.
+
+    Weights to it are about to be made: those that a packed bundle came with are no longer expected beside it.
+    """
+    complete = complete_architecture(architecture)
+    forget_weights(Path(path).parent)
+    write_json(path, complete)

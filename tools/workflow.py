@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 from ignite.handlers import ProgressBar
@@ -9,6 +10,7 @@ from monai.bundle import ConfigWorkflow
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from abdoseg.handlers import step_loss
+from tools.allocator import keep_freed_memory
 from tools.chain import BUNDLES, Stage
 
 
@@ -37,14 +39,18 @@ def run_bundle(stage: Stage, tracking: dict) -> dict:
         **{"bundle_root": str(root), **stage.arguments, **tracking},
     )
     workflow.initialize()
+    memory = nullcontext()
     if "train" in workflow.parser:
+        if workflow.parser.get_parsed_content("device").type == "cpu":
+            memory = keep_freed_memory()
         trainer = workflow.parser.get_parsed_content("train#trainer")
         ProgressBar(desc=stage.name, ncols=100).attach(
             trainer, output_transform=lambda output: {"loss": step_loss(output)}
         )
         # What ends a training comes up as an exception; ignite and MONAI would log its traceback once more each.
         logging.getLogger("ignite").setLevel(logging.CRITICAL)
-    result = workflow.run()
+    with memory:
+        result = workflow.run()
     workflow.finalize()
     return next((item for item in result or [] if isinstance(item, dict) and "failed" in item), {})
 

@@ -1,0 +1,35 @@
+"""Freed memory that a training gets back without the kernel clearing it again."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource
+import numpy as np
+from tools.allocator import keep_freed_memory
+
+def page_faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        np.empty(96 << 20, dtype=np.uint8)[::4096] = 1
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(page_faults())
+with keep_freed_memory():
+    print(page_faults())
+print(page_faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator alone is set")
+def test_large_blocks_are_cleared_once_within_the_block_and_each_time_outside():
+    small_pages = {**os.environ, "NUMPY_MADVISE_HUGEPAGE": "0"}
+    run = subprocess.run([sys.executable, "-c", PROGRAM], env=small_pages, capture_output=True, text=True, check=True)
+    before, within, after = map(int, run.stdout.split())
+    pages = (96 << 20) // 4096
+    assert within < 1.5 * pages, "eight blocks of one size take the pages of one"
+    assert before > 7 * pages and after > 7 * pages

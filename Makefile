@@ -26,7 +26,7 @@ install-test: .venv/installed-test
 	touch $@
 
 demo: install
-	$(PYTHON) -m tools phantom --output_dir $(DEMO)/data --cases 100 --min_strong 16 --difficulty 0
+	$(PYTHON) -m tools phantom --output_dir $(DEMO)/data --cases 100 --min_strong 20 --difficulty 0
 	$(PYTHON) -m tools run two_stage --data_dir $(DEMO)/data --work_dir $(DEMO) --preset demo
 
 demo-cascade: demo

@@ -71,9 +71,9 @@ def draw_tumors(rng, wanted: bool | None, patient, z_range, difficulty: float) -
         # A second tumor is often a second one in the same organ.
         if host is None or rng.random() < 0.6:
             host = str(rng.choice(names, p=shares / shares.sum()))
-        # At difficulty 0.5 as large as FLARE23's; twice as large at 0, half as large at 1.
-        median = MEDIAN_MM3 * 4 ** (0.5 - difficulty)
-        volume = float(np.clip(median * rng.lognormal(0, 1.15), SMALLEST_MM3, LARGEST_MM3))
+        # At difficulty 0.5 as large as FLARE23's, and as different in size; at 0 2.4 times as large, and more alike.
+        median = MEDIAN_MM3 * 6 ** (0.5 - difficulty)
+        volume = float(np.clip(median * rng.lognormal(0, 0.6 + 1.1 * difficulty), SMALLEST_MM3, LARGEST_MM3))
         radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
         if host not in ("liver", "spleen"):
             radius = min(radius, 24.0)

@@ -7,8 +7,6 @@ from pathlib import Path
 import abdoseg
 from abdoseg.files import CaseError
 from abdoseg.manifest import WEIGHTS_FOLDER, file_hash, read_manifest, source_hash
-from abdoseg.networks import ARCHITECTURE_FILE, read_architecture
-from abdoseg.networks.channels import channel_faults
 
 
 def check_packed(root: str | os.PathLike) -> bool:
@@ -48,13 +46,21 @@ def check_packed(root: str | os.PathLike) -> bool:
             raise CaseError(f"{path} was packed and is missing; unpack the zip again.")
         if file_hash(path) != expected:
             raise CaseError(f"{path} is not the file that was packed: its sha256 differs; unpack the zip again.")
-    architecture = root / WEIGHTS_FOLDER / ARCHITECTURE_FILE
-    metadata = root / "configs" / "metadata.json"
-    if architecture.exists() and metadata.exists():
-        faults = channel_faults(json.loads(metadata.read_text()), read_architecture(architecture, {}))
-        if faults:
-            raise CaseError(f"{metadata} does not fit the network: {'; '.join(faults)}.")
+    _check_channels(root)
     return True
+
+
+def _check_channels(root: Path) -> None:
+    # Not every bundle has a network, and with it needs the libraries that networks and their inferers need.
+    architecture, metadata = root / WEIGHTS_FOLDER / "architecture.json", root / "configs" / "metadata.json"
+    if not architecture.exists() or not metadata.exists():
+        return
+    from abdoseg.networks import read_architecture
+    from abdoseg.networks.channels import channel_faults
+
+    faults = channel_faults(json.loads(metadata.read_text()), read_architecture(architecture, {}))
+    if faults:
+        raise CaseError(f"{metadata} does not fit the network: {'; '.join(faults)}.")
 
 
 def code_fault(manifest: dict) -> str | None:

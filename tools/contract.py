@@ -13,6 +13,7 @@ import torch
 import yaml
 from monai.bundle import ConfigParser, verify_net_in_out
 
+from abdoseg.networks import load_checkpoint
 from tools.faults import fault_of, innermost
 
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
@@ -169,12 +170,9 @@ def network_faults(root: Path) -> list[str]:
     if not isinstance(network, torch.nn.Module):
         return [f"configs/inference.yaml: network_def is a {type(network).__name__}, not a torch.nn.Module."]
     try:
-        content = torch.load(root / "models" / "model.pt", map_location="cpu", weights_only=True)
-        state = content["model"] if isinstance(content.get("model"), dict) else content
-        network.load_state_dict(state)
+        load_checkpoint(root / "models" / "model.pt", network)
     except Exception as error:
-        reason = " ".join(str(error).split())
-        return [f"models/model.pt cannot be loaded: {reason if len(reason) < 400 else reason[:400] + ' ...'}"]
+        return [fault_of(error) or f"models/model.pt cannot be loaded: {_told(error)}."]
     bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
     faults = [f"models/model.pt: {len(bad)} parameters are not finite (first {bad[0]})."] if bad else []
     try:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 import abdoseg
@@ -24,9 +25,14 @@ def source_files(package: str | os.PathLike) -> dict[str, Path]:
     return dict(sorted((path.relative_to(package).as_posix(), path) for path in package.rglob("*.py")))
 
 
-def source_hash(package: str | os.PathLike | None = None) -> str:
-    """sha256 over names and bytes of a package's Python files; None takes the abdoseg of this process."""
-    package = Path(abdoseg.__file__).parent if package is None else package
+@cache
+def imported_hash() -> str:
+    """Hash of the abdoseg of this process, as it was when first asked for: what changes later is not imported anew."""
+    return source_hash(Path(abdoseg.__file__).parent)
+
+
+def source_hash(package: str | os.PathLike) -> str:
+    """sha256 over names and bytes of a package's Python files."""
     digest = hashlib.sha256()
     for name, path in source_files(package).items():
         digest.update(f"{file_hash(path)}  {name}\n".encode())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import abdoseg
 from abdoseg.files import CaseError
-from abdoseg.manifest import WEIGHTS_FOLDER, file_hash, read_manifest, source_hash
+from abdoseg.manifest import WEIGHTS_FOLDER, file_hash, imported_hash, read_manifest
 
 
 def check_packed(root: str | os.PathLike) -> bool:
@@ -65,7 +65,7 @@ def _check_channels(root: Path) -> None:
 
 def code_fault(manifest: dict) -> str | None:
     """Say that the abdoseg of this process is not the one that a bundle was packed with; None if it is."""
-    packed, here = manifest["abdoseg"], source_hash()
+    packed, here = manifest["abdoseg"], imported_hash()
     if packed["sha256"] == here:
         return None
     return (

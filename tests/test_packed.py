@@ -7,12 +7,20 @@ import pytest
 
 import abdoseg
 from abdoseg.files import CaseError
-from abdoseg.manifest import file_hash, forget_weights, path_fault, read_manifest, source_files, source_hash
+from abdoseg.manifest import (
+    file_hash,
+    forget_weights,
+    imported_hash,
+    path_fault,
+    read_manifest,
+    source_files,
+    source_hash,
+)
 from abdoseg.networks import write_architecture
 from abdoseg.packed import check_packed
 
 ARCHITECTURE = {"kind": "residual_unet", "channels": [2, 3]}
-HERE = source_hash()
+HERE = imported_hash()
 
 
 def tensor(channels: int) -> dict:

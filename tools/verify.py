@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from abdoseg.files import CaseError
-from abdoseg.manifest import file_hash, read_manifest, source_hash
+from abdoseg.manifest import file_hash, imported_hash, read_manifest, source_hash
 from tools.archive import unpack
 
 REPOSITORY = Path(__file__).parent.parent
@@ -56,7 +56,7 @@ def bundle_faults(root: Path) -> list[str]:
     code = manifest["abdoseg"]
     if source_hash(root / "abdoseg") != code["sha256"]:
         return ["abdoseg/ is not the Python that manifest.json tells of: its sha256 differs."]
-    if code["sha256"] == source_hash():
+    if code["sha256"] == imported_hash():
         from tools.contract import contract_faults  # imports torch and MONAI, which takes seconds
 
         return contract_faults(root) or version_faults(root, manifest)

@@ -25,30 +25,35 @@ def predict(
     cases: str | None = None,
     overwrite: bool = False,
     overlay: str | None = None,
+    series: str | None = None,
     **overrides,
 ) -> dict:
     """Label scans with a bundle and write one uint8 label map a scan, on the scan's own grid.
 
     A scan that cannot be read or labeled is set aside by name with its reason, the rest goes on (exit code 1).
     Started again, the command labels what is missing. OUTPUT/manifest.json tells weights, versions and times.
+    A DICOM series gets a DICOM SEG (ID.dcm) beside its label map, which lies on the same grid.
 
     Args:
         bundle: Folder of the bundle, for example bundles/fine_seg.
-        input: A scan (.nii or .nii.gz), a folder of scans, or a data list (.json) as `audit` writes it.
-        output: Folder for the label maps; ID_0000.nii.gz becomes ID.nii.gz.
+        input: A scan (.nii or .nii.gz), a folder of scans, or a data list (.json) as `audit` writes it. A folder
+            without NIfTI files is searched for DICOM at any depth; of each study its longest axial CT series is taken.
+        output: Folder for the label maps; ID_0000.nii.gz becomes ID.nii.gz. Of DICOM, the ID is the folder's name.
         weights: Folder with model.pt and architecture.json; without it the bundle's own models/ is taken.
         section: Section of the data list, which is "training", "unlabeled" or "testing".
         kind: Only the cases of this kind of the data list, for example "weak".
         cases: Only these ids, separated by commas.
         overwrite: Label anew what OUTPUT holds already, whatever weights and settings it was made with.
         overlay: Config file laid over the bundle's inference.yaml, for example faithful.yaml of tumor_cascade.
+        series: Label these DICOM series instead of one a study: their UIDs, separated by commas.
         overrides: Replace values of the bundle's inference.yaml by their ids, for example --inferer#margin_mm 30,
             --mirror_axes "[]" or --device cpu.
     """
-    scans = find_scans(Path(input), section, kind, cases)
+    scans = find_scans(Path(input), section, kind, cases, series)
     targets = {name: Path(output) / f"{name}.nii.gz" for name in scans}
     for name, scan in scans.items():
-        if targets[name].resolve() == Path(scan).resolve():
+        beside = not isinstance(scan, str) and Path(output).resolve() == Path(input).resolve()
+        if beside or targets[name].resolve() == Path(scan).resolve():
             raise CaseError(f"{scan}: its label map would take its place; give another --output than its own folder.")
     from tools.predictor import Predictor  # imports torch and MONAI, which takes seconds
 
@@ -66,14 +71,17 @@ def predict(
         "failed": failed,
     }
     write_json(Path(output) / "manifest.json", manifest)
-    todo = {name: scan for name, scan in scans.items() if not targets[name].exists()}
+    todo = {name: scan for name, scan in scans.items() if not _is_done(scan, targets[name])}
     if len(todo) < len(scans):
         print(f"{len(scans) - len(todo)} of {len(scans)} scans are labeled already.")
     for name, scan in (bar := tqdm(todo.items(), desc="label", unit="scan", disable=not todo)):
         bar.set_postfix_str(name)
         start = time.perf_counter()
         try:
-            predictor(scan)
+            if isinstance(scan, str):
+                predictor(scan)
+            else:
+                scan.label(predictor, targets[name], Path(bundle).absolute().name, predictor.sha256[:16])
         except Exception as error:  # any fault of one scan must not cost the others theirs
             logger.debug("%s failed", scan, exc_info=True)
             failed[name] = reason_of(error, scan)
@@ -86,20 +94,34 @@ def predict(
     return {"labeled": [name for name in scans if name not in failed], "failed": failed_now}
 
 
-def find_scans(source: Path, section: str = "testing", kind: str | None = None, cases: str | None = None) -> dict:
-    """Scans of a file, a folder or a data list: case id -> path, in order of the ids.
+def find_scans(
+    source: Path,
+    section: str = "testing",
+    kind: str | None = None,
+    cases: str | None = None,
+    series: str | None = None,
+) -> dict:
+    """Scans of a file, a folder or a data list: case id -> path or `DicomScan`, in order of the ids.
 
     Raises
     ------
     CaseError
         If there is no scan, two have the same id, or a wanted case is not there.
     """
+    if series and not source.is_dir():
+        raise CaseError(f"{source} is no folder; --series chooses among the DICOM series of a folder.")
     if source.suffix == ".json":
         paths = [case["image"] for case in load_cases(source, section=section, kind=kind)]
         what = f"no scan in section {section!r}" + (f" of kind {kind!r}" if kind else "")
     elif source.is_dir():
         paths = [str(path) for path in source.iterdir() if _is_scan(path)]
         what = "no scan (.nii or .nii.gz)"
+        if not paths or series:
+            from tools.dicom_scans import find_dicom_scans
+
+            if scans := find_dicom_scans(source, series):
+                return _only(scans, cases, source)
+            what = "no scan (.nii or .nii.gz, or DICOM)"
     elif source.exists():
         paths = [str(source)] if _is_scan(source) else []
         what = "no scan (.nii or .nii.gz) or data list (.json)"
@@ -112,6 +134,11 @@ def find_scans(source: Path, section: str = "testing", kind: str | None = None, 
         if case_id(path) in scans:
             raise CaseError(f"{path} and {scans[case_id(path)]} have the same id {case_id(path)}; rename one of them.")
         scans[case_id(path)] = path
+    return _only(scans, cases, source)
+
+
+def _only(scans: dict, cases: str | None, source: Path) -> dict:
+    """The scans that ``--cases`` names, or all."""
     if cases is None:
         return scans
     wanted = {name.strip() for name in cases.split(",")}
@@ -122,6 +149,10 @@ def find_scans(source: Path, section: str = "testing", kind: str | None = None, 
 
 def _is_scan(path: Path) -> bool:
     return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
+
+
+def _is_done(scan, target: Path) -> bool:
+    return target.exists() if isinstance(scan, str) else scan.is_done(target)
 
 
 def _earlier(output: Path, key: str, targets: Mapping[str, Path], overwrite: bool) -> tuple[dict, dict]:
@@ -137,7 +168,8 @@ def _earlier(output: Path, key: str, targets: Mapping[str, Path], overwrite: boo
     if overwrite:
         anew = set(targets) if same else set(targets) | set(seconds)
         for name in anew:
-            (output / f"{name}.nii.gz").unlink(missing_ok=True)
+            for ending in (".nii.gz", ".dcm"):
+                (output / f"{name}{ending}").unlink(missing_ok=True)
         seconds = {name: value for name, value in seconds.items() if name not in anew}
     return seconds, {
         name: reason for name, reason in manifest.get("failed", {}).items() if same and name not in targets

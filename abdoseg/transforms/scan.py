@@ -1,5 +1,7 @@
 """Loading and checking of a scan, with an answer of one sentence where it cannot be used."""
 
+import logging
+import warnings
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
@@ -19,6 +21,13 @@ class LoadScand(LoadImaged):
     MONAI Label puts its own loader in its place. Within a ``Compose`` the CaseError is the ``__cause__`` of MONAI's
     RuntimeError.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        # Where pydicom is installed, MONAI makes all its DICOM readers and warns that one of them lacks its library.
+        logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+            super().__init__(*args, **kwargs)
 
     def __call__(self, data: Mapping[Hashable, str], reader=None) -> dict[Hashable, MetaTensor]:
         """Load the files named under the keys."""

@@ -35,6 +35,12 @@ def test_good_scans_pass(tmp_path, shape):
     assert np.array_equal(image[0].numpy(), array.reshape(shape[:3]))
 
 
+def test_a_loader_is_made_without_warnings(recwarn, caplog):
+    LoadScand("image", image_only=True)
+    assert not caplog.messages
+    assert not [warning for warning in recwarn if "NvImgCodec" in str(warning.message)]
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(CaseError, match=r"A_0000.nii.gz: there is no such file"):
         load(tmp_path)

@@ -1,0 +1,23 @@
+"""DICOM in and out: a CT series as a volume in HU, its label map as a DICOM segmentation; needs the extra "dicom"."""
+
+from abdoseg.dicom.choice import choose_series, fault_of, studies_of
+from abdoseg.dicom.codes import CODES, Code, SegmentCode
+from abdoseg.dicom.segmentation import write_segmentation
+from abdoseg.dicom.series import Series, Slice, find_series
+from abdoseg.dicom.stack import stack_slices
+from abdoseg.dicom.volume import read_volume
+
+__all__ = [
+    "CODES",
+    "Code",
+    "SegmentCode",
+    "Series",
+    "Slice",
+    "choose_series",
+    "fault_of",
+    "find_series",
+    "read_volume",
+    "stack_slices",
+    "studies_of",
+    "write_segmentation",
+]

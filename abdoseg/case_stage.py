@@ -89,6 +89,10 @@ class CaseStage(ABC):
     def work(self, case: dict, inputs: dict[str, str]) -> dict:
         """Write the label maps of a case; give what its summary says of them."""
 
+    def settings_of(self, case: dict) -> dict:
+        """Give what decides the outputs of one case besides its input files; plain JSON values."""
+        return self.settings
+
     def read(self, *outputs: str) -> dict:
         """Read the datalist; CaseError if one of the stage's own datalists would take its place."""
         datalist = read_datalist(self.datalist)
@@ -142,7 +146,7 @@ class CaseStage(ABC):
     def _case(self, case: dict) -> tuple[dict, bool]:
         """Give the summary of a case, and whether it was done now (True) or found up to date (False)."""
         inputs = self.inputs(case)
-        state = {"id": case["id"], "kind": case["kind"], **self.settings, "inputs": _fingerprints(inputs)}
+        state = {"id": case["id"], "kind": case["kind"], **self.settings_of(case), "inputs": _fingerprints(inputs)}
         found = _read_summary(self._summary_path(case))
         if all(path.is_file() for path in self.maps(case)) and all(found.get(key) == state[key] for key in state):
             return found, False

@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib
 import inspect
+import keyword
 import os
 import re
 import sys
@@ -27,7 +28,7 @@ from tools.faults import fault_of
 # nothing on others. Read when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-COMMANDS = ("phantom", "audit", "plan", "run", "predict", "evaluate", "report", "pack", "verify")
+COMMANDS = ("phantom", "audit", "plan", "run", "predict", "evaluate", "report", "import", "export", "pack", "verify")
 USAGE = "usage: python -m tools COMMAND [--option value ...]      (python -m tools COMMAND --help explains one)"
 WORDS = {"true": True, "false": False, "null": None, "none": None}
 NUMBERS = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -62,15 +63,21 @@ def main(arguments: Sequence[str]) -> int:
 
 def summary(command: str) -> str:
     """First line of a command's module, read without importing it (importing torch takes seconds)."""
-    source = (Path(__file__).parent / f"{command}.py").read_text()
+    source = (Path(__file__).parent / f"{module_name(command)}.py").read_text()
     return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
+
+
+def module_name(command: str) -> str:
+    """Name of a command's module and function; a word of Python's own gets an underscore, as in ``tools.import_``."""
+    return f"{command}_" if keyword.iskeyword(command) else command
 
 
 def load(command: str) -> Callable:
     """Function of a command; CaseError if there is none of this name."""
     if command not in COMMANDS:
         raise CaseError(f"Unknown command {command!r}. Use one of: {', '.join(COMMANDS)}.")
-    return getattr(importlib.import_module(f"tools.{command}"), command)
+    name = module_name(command)
+    return getattr(importlib.import_module(f"tools.{name}"), name)
 
 
 def wants_help(function: Callable, options: Sequence[str]) -> bool:

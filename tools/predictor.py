@@ -29,7 +29,7 @@ class Predictor:
     ----------
     checkpoint : the file that the weights came from.
     sha256 : its hash.
-    key : hash of all that decides a label map beside the scan: weights, config and overrides.
+    key : hash of all that decides a label map beside the scan: weights, architecture, config and overrides.
 
     Raises
     ------
@@ -65,7 +65,9 @@ class Predictor:
             told = ", ".join(f"--{name} {value!r}" for name, value in overrides.items())
             raise CaseError(f"{config} does not work with {told}: {innermost(error)}") from error
         self.sha256 = hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
-        settings = json.dumps(dict(overrides), sort_keys=True, default=str)
+        beside = self.checkpoint.with_name(ARCHITECTURE_FILE)
+        architecture = beside.read_text() if beside.exists() else ""
+        settings = json.dumps(dict(overrides), sort_keys=True, default=str) + architecture
         self.key = hashlib.sha256(
             f"{self.sha256} {settings} ".encode() + b"".join(path.read_bytes() for path in configs)
         ).hexdigest()

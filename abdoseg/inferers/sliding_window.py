@@ -9,13 +9,14 @@ from monai.inferers import Inferer, SlidingWindowInferer
 
 from abdoseg.inferers.case import clean_labels, device_of, label_batch
 from abdoseg.inferers.precision import autocast_for
+from abdoseg.nnunet.inference import IMPORTED, label_as_nnunet, slide_windows
 from abdoseg.transforms.components import ComponentRules
 from abdoseg.transforms.flip import FLIP_AXES, flip_image, flip_logits
 from abdoseg.transforms.resample import check_resize_mode, restore_labels
 from abdoseg.transforms.teacher import image_at_plan
 
 
-def mirrored_logits(image: torch.Tensor, network, axes: Sequence[str]) -> torch.Tensor:
+def mirrored_logits(image: torch.Tensor, network, axes: Sequence[str], swap_sides: bool = True) -> torch.Tensor:
     """Average a network's logits over all combinations of mirrored axes, 2^n passes, as nnU-Net does.
 
     Parameters
@@ -24,6 +25,7 @@ def mirrored_logits(image: torch.Tensor, network, axes: Sequence[str]) -> torch.
     network : image -> logits (B, C, x, y, z), channel number = class id.
     axes : names from `FLIP_AXES`. In a "left-right" pass the left and right channels are exchanged back, which fits
         networks trained with `RandAnatomicalFlipd`; nnU-Net itself exchanges them neither in training nor here.
+    swap_sides : False leaves the channels where they are, for networks that nnU-Net has trained.
 
     Returns
     -------
@@ -37,7 +39,7 @@ def mirrored_logits(image: torch.Tensor, network, axes: Sequence[str]) -> torch.
             mirrored = flip_image(mirrored, axis)
         logits = network(mirrored).float()
         for axis in flip:
-            logits = flip_logits(logits, axis)
+            logits = flip_logits(logits, axis) if swap_sides else flip_image(logits, axis)
         total = logits if total is None else total + logits
     return total / len(flips)
 
@@ -47,6 +49,9 @@ class PlanInferer(Inferer):
 
     Normalize and resample to the plan's spacing, slide the patch, average the logits, labels on the scan's grid,
     components. Volumes smaller than the patch are padded with the training set's mean.
+
+    A plan that was imported from nnU-Net (`abdoseg.nnunet`) is followed to the letter, see `label_as_nnunet`: scans as
+    its network has seen them, mirrored along no axis that it was not trained with, and no sides exchanged.
 
     Parameters
     ----------
@@ -61,7 +66,7 @@ class PlanInferer(Inferer):
     amp : "auto", True or False, see `abdoseg.inferers.precision.autocast_for`.
     progress : show a bar over the windows.
     image_mode : how the image is resampled to the plan's spacing: "trilinear", or "area" as in paper B; the one that
-        the network was trained with, see `PrepareTeacherd`.
+        the network was trained with, see `PrepareTeacherd`. An imported plan has its own rule.
 
     Raises
     ------
@@ -88,7 +93,8 @@ class PlanInferer(Inferer):
             raise ValueError(f"Unknown mirror axis '{unknown[0]}'. Use one of {', '.join(map(repr, FLIP_AXES))}.")
         self.plan = plan
         self.image_mode = check_resize_mode(image_mode)
-        self.mirror_axes = tuple(mirror_axes)
+        imported = plan.get(IMPORTED)
+        self.mirror_axes = tuple(axis for axis in mirror_axes if not imported or axis in imported["mirror_axes"])
         self.components = components
         self.logits_device = logits_device
         self.amp = amp
@@ -117,21 +123,34 @@ class PlanInferer(Inferer):
         """
 
         def label_case(volume: torch.Tensor, spacing, _name: str) -> torch.Tensor:
-            logits = self.logits(volume, spacing, network)
-            labels = restore_labels(logits, volume.shape[1:], align_corners=False)
+            if IMPORTED in self.plan:
+                labels = label_as_nnunet(volume, spacing, self.plan, lambda image: self._slide(image, network))
+            else:
+                logits = self.logits(volume, spacing, network)
+                labels = restore_labels(logits, volume.shape[1:], align_corners=False)
             return clean_labels(labels, spacing, self.components)
 
         return label_batch(inputs, label_case)
 
     def logits(self, volume: torch.Tensor, spacing, network: torch.nn.Module) -> torch.Tensor:
         """Give the (C, x, y, z) float32 logits of a (1, x, y, z) volume, HU, on the plan's grid."""
-        device = device_of(network, volume.device)
+        return self._slide(image_at_plan(volume, spacing, self.plan, self.image_mode), network)
+
+    def _slide(self, image: torch.Tensor, network: torch.nn.Module) -> torch.Tensor:
+        """Logits (C, x, y, z) of a normalized image (1, x, y, z) at the plan's spacing."""
+        imported = IMPORTED in self.plan
+        device = device_of(network, image.device)
         gathered_on = device if self.logits_device is None else torch.device(self.logits_device)
-        image = image_at_plan(volume, spacing, self.plan, self.image_mode).to(gathered_on)
 
         def predictor(windows: torch.Tensor) -> torch.Tensor:
             with autocast_for(device, self.amp):
-                return mirrored_logits(windows, network, self.mirror_axes)
+                return mirrored_logits(windows, network, self.mirror_axes, swap_sides=not imported)
 
+        image = image.to(gathered_on)
+        if imported:
+            window = self.window
+            return slide_windows(
+                image, predictor, window["roi_size"], window["overlap"], window["sw_batch_size"], device
+            )
         slide = SlidingWindowInferer(**self.window, sw_device=device, device=gathered_on)
         return slide(image[None], predictor)[0]

@@ -6,6 +6,7 @@ from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 from torch.nn import functional
 
+from abdoseg.networks.residual_encoder import PlannedResidualUNet
 from abdoseg.networks.strict import StrictModule
 
 
@@ -71,20 +72,23 @@ class PlannedDynUNet(StrictModule, DynUNet):
 
 def build_dynunet(
     plan: dict, in_channels: int = 1, out_channels: int | None = None, deep_supervision: bool = True
-) -> PlannedDynUNet:
+) -> PlannedDynUNet | PlannedResidualUNet:
     """Build the network of an nnU-Net plan.
 
     Parameters
     ----------
     plan : with "features" (width of each stage), "strides" and "kernels" (one [x, y, z] for each stage, the first
-        stride [1, 1, 1]) and "classes" (background included); other keys are not read.
+        stride [1, 1, 1]) and "classes" (background included); "upsampling_bias" (false where it is missing) gives the
+        transposed convolutions biases, as nnU-Net's have; "blocks" (residual blocks of each stage) makes the encoder a
+        residual one, with "decoder_convolutions" (1) a stage on the way up; other keys are not read.
     in_channels : image channels.
     out_channels : logit maps, background included; None takes the plan's "classes".
     deep_supervision : whether training mode gives every head; the parameters' names are the same either way.
 
     Returns
     -------
-    PlannedDynUNet : instance norm with affine parameters, leaky ReLU of slope 0.01, two convolutions a stage.
+    PlannedDynUNet : instance norm with affine parameters, leaky ReLU of slope 0.01, two convolutions a stage; or, for
+        a plan with blocks, a ``PlannedResidualUNet``.
 
     Raises
     ------
@@ -107,11 +111,30 @@ def build_dynunet(
             f"The plan's strides {strides} and kernels {kernels} must be one [x, y, z] for each stage, "
             "the first stride [1, 1, 1]."
         )
+    out_channels = plan["classes"] if out_channels is None else out_channels
+    upsampling_bias = bool(plan.get("upsampling_bias", False))
+    if "blocks" in plan:
+        if len(plan["blocks"]) != len(features):
+            raise ValueError(
+                f"The plan has {len(features)} features and {len(plan['blocks'])} blocks; make them agree."
+            )
+        convolutions = int(plan.get("decoder_convolutions", 1))
+        return PlannedResidualUNet(
+            in_channels,
+            out_channels,
+            features,
+            strides,
+            kernels,
+            plan["blocks"],
+            convolutions,
+            upsampling_bias,
+            deep_supervision,
+        )
     return PlannedDynUNet(
         deep_supervision=deep_supervision,
         spatial_dims=3,
         in_channels=in_channels,
-        out_channels=plan["classes"] if out_channels is None else out_channels,
+        out_channels=out_channels,
         kernel_size=[list(kernel) for kernel in kernels],
         strides=[list(stride) for stride in strides],
         upsample_kernel_size=[list(stride) for stride in strides[1:]],
@@ -119,4 +142,5 @@ def build_dynunet(
         norm_name=("INSTANCE", {"affine": True}),
         act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}),
         deep_supr_num=len(features) - 2,
+        trans_bias=upsampling_bias,
     )

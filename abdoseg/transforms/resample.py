@@ -1,5 +1,7 @@
 """Resizing of images, label maps and logits; from logits to labels slab by slab, without a full-size float array."""
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 
@@ -107,7 +109,15 @@ def resize_labels(labels: torch.Tensor, size, align_corners: bool = True) -> tor
     return resized[None] if labels.ndim == 4 else resized
 
 
-def restore_labels(logits: torch.Tensor, shape, align_corners: bool = True) -> torch.Tensor:
+def nearest_index(source: int, target: int, device=None) -> torch.Tensor:
+    """Give, for each of ``target`` voxels on a line of ``source`` voxels with the same outer edges, the nearest."""
+    position = (torch.arange(target, dtype=torch.float64, device=device) + 0.5) * (source / target) - 0.5
+    return (position.clamp(0, source - 1) + 0.5).floor().long()
+
+
+def restore_labels(
+    logits: torch.Tensor, shape, align_corners: bool = True, nearest_axes: Collection[int] = ()
+) -> torch.Tensor:
     """Interpolate logits trilinearly to ``shape`` and take the arg-max, slab by slab along x.
 
     Equal to full interpolation followed by arg-max but for ties within rounding; the largest float array is one slab of
@@ -118,6 +128,7 @@ def restore_labels(logits: torch.Tensor, shape, align_corners: bool = True) -> t
     logits : (C, x, y, z), channel number = class id, C <= 256; half precision is interpolated in float32.
     shape : target (x, y, z) in voxels.
     align_corners : how the logits' grid was made from ``shape``, see `resize_volume`.
+    nearest_axes : axes (0, 1, 2) along which the nearest logits are taken, outer edges aligned; the others are linear.
 
     Returns
     -------
@@ -128,6 +139,11 @@ def restore_labels(logits: torch.Tensor, shape, align_corners: bool = True) -> t
     shape = tuple(int(n) for n in shape)
     logits = logits.as_subclass(torch.Tensor)
     lower, upper, weight = linear_taps(logits.shape[1], shape[0], align_corners, logits.device)
+    nearest = {axis: nearest_index(logits.shape[axis + 1], shape[axis], logits.device) for axis in nearest_axes}
+    if 0 in nearest:
+        lower = upper = nearest[0]
+        weight = torch.zeros_like(weight)
+    size = [logits.shape[axis + 1] if axis in nearest else shape[axis] for axis in (1, 2)]
     slice_bytes = 4 * logits.shape[0] * shape[1] * shape[2]
     slab = max(1, SLAB_BYTES.get(logits.device.type, 1 << 20) // slice_bytes)
     labels = torch.empty(shape, dtype=torch.uint8, device=logits.device)
@@ -135,7 +151,9 @@ def restore_labels(logits: torch.Tensor, shape, align_corners: bool = True) -> t
         part = slice(start, min(start + slab, shape[0]))
         below = logits[:, lower[part]].float()
         planes = torch.lerp(below, logits[:, upper[part]].float(), weight[part, None, None]).transpose(0, 1)
-        planes = F.interpolate(planes, size=shape[1:], mode="bilinear", align_corners=align_corners)
+        planes = F.interpolate(planes, size=size, mode="bilinear", align_corners=align_corners)
+        for axis in nearest.keys() - {0}:
+            planes = planes.index_select(axis + 1, nearest[axis])
         labels[part] = best_channel(planes)
     return labels
 

@@ -8,7 +8,7 @@ import yaml
 
 from abdoseg.files import CaseError, write_json
 from tests.tools.small_data import save_data_set
-from tools.__main__ import COMMANDS
+from tools.__main__ import COMMANDS, module_name
 from tools.chain import BUNDLES, Manifests, Stage, data_signature, read_manifest
 from tools.phantom import phantom
 from tools.pipeline import PIPELINES, load_pipeline
@@ -78,7 +78,7 @@ def test_every_chain_is_sound(name, preset):
         assert set(stage.after) <= seen, stage.name
         seen.add(stage.name)
         assert (stage.tool is None) != (stage.run is None)
-        assert stage.tool is None or stage.tool in COMMANDS
+        assert stage.tool is None or stage.tool in map(module_name, COMMANDS)
         assert all(path.is_file() for path in stage.config_files())
         # Nothing depends on the folder that the command is called from.
         assert all(os.path.isabs(path) for path in (*stage.outputs, *stage.state))

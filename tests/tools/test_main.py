@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from abdoseg.files import CaseError
 from abdoseg.transforms import LoadScand
 from tests.tools.small_data import save_data_set
-from tools.__main__ import COMMANDS, load, main, parse, parse_value, summary
+from tools.__main__ import COMMANDS, load, main, module_name, parse, parse_value, summary
 from tools.faults import fault_of, reason_of
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def test_the_overview_names_every_command_and_starts_without_torch():
     assert done.returncode == 0, done.stderr
     for command in COMMANDS:
         assert re.search(rf"^  {command} +{re.escape(summary(command))}$", done.stdout, re.MULTILINE)
-    assert {path.stem for path in (ROOT / "tools").glob("*.py")} >= set(COMMANDS)
+    assert {path.stem for path in (ROOT / "tools").glob("*.py")} >= {module_name(command) for command in COMMANDS}
 
 
 def option_texts(function) -> dict[str, str]:

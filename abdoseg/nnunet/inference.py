@@ -1,0 +1,125 @@
+"""A whole case as nnU-Net labels it: crop, spline, evenly spread Gaussian windows, and back; for imported plans."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+from torch.nn import functional
+
+from abdoseg.nnunet.resampling import labels_at, resample_image
+from abdoseg.transforms.intensity import normalize_ct
+
+# Key of a plan that tells how an imported network wants its scans, and what its channels mean.
+IMPORTED = "imported"
+
+
+def label_as_nnunet(volume: Tensor, spacing: Sequence[float], plan: Mapping, logits_of: Callable) -> Tensor:
+    """Label a scan with an imported network, from crop to crop as nnU-Net does it.
+
+    Parameters
+    ----------
+    volume : (1, x, y, z) in RAS, HU.
+    spacing : (3,) mm.
+    plan : with ``spacing``, ``normalization`` and, under ``imported``, ``orientation`` (of the scans that the network
+        was trained on, as stored; for example "LAS"), ``resampling`` of ``image`` and ``logits``, and ``class_ids``
+        (what each channel becomes).
+    logits_of : (1, x, y, z) normalized image at the plan's spacing -> (C, x, y, z) logits, see `slide_windows`.
+
+    Returns
+    -------
+    (x, y, z) uint8 labels on the device of ``volume``; 0 outside the box of the voxels that are not 0 HU, as nnU-Net
+    leaves it.
+    """
+    recipe = plan[IMPORTED]
+    spacing = tuple(float(edge) for edge in spacing)
+    # The order of the axes is in the weights; their direction cannot be, where the network strides.
+    reverse = [axis for axis, letter in enumerate("LPI") if letter in recipe["orientation"]]
+    seen = volume.flip([axis + 1 for axis in reverse])
+    box = nonzero_box(seen[0])
+    inside = seen[(slice(None), *box)]
+    image = normalize_ct(inside, plan["normalization"])
+    logits = logits_of(resample_image(image, spacing, plan["spacing"], recipe["resampling"]["image"]))
+    shape = inside.shape[1:]
+    channels = labels_at(logits, shape, spacing, plan["spacing"], recipe["resampling"]["logits"]).to(volume.device)
+    labels = torch.zeros(seen.shape[1:], dtype=torch.uint8, device=volume.device)
+    labels[box] = torch.tensor(recipe["class_ids"], dtype=torch.uint8, device=volume.device)[channels.int()]
+    return labels.flip(reverse)
+
+
+def nonzero_box(volume: Tensor) -> tuple[slice, ...]:
+    """Give the slices of the smallest box that holds every voxel of (x, y, z) other than 0; all of it where none is."""
+    filled, box = volume != 0, []
+    for axis in range(3):
+        used = filled.amax(dim=[other for other in range(3) if other != axis]).nonzero().flatten()
+        box.append(slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, volume.shape[axis]))
+    return tuple(box)
+
+
+def slide_windows(
+    image: Tensor,
+    predictor: Callable[[Tensor], Tensor],
+    window: Sequence[int],
+    overlap: float,
+    batch_size: int,
+    device: torch.device,
+) -> Tensor:
+    """Average the logits of overlapping windows with Gaussian weights, as nnU-Net does.
+
+    MONAI's ``SlidingWindowInferer`` steps by a fixed number of voxels and moves the last window back; nnU-Net spreads
+    its windows evenly, and the center of its weights is half a voxel off the window's.
+
+    Parameters
+    ----------
+    image : (1, x, y, z); its device gathers the logits. A smaller image than the window is padded with 0.
+    predictor : (b, 1, *window) on ``device`` -> (b, C, *window).
+    window : (x, y, z) voxels.
+    overlap : of neighboring windows, at least; 0.5 in nnU-Net.
+    batch_size : windows at a time.
+    device : of the network.
+
+    Returns
+    -------
+    (C, x, y, z) float32.
+    """
+    shape = image.shape[1:]
+    before = [max(0, size - count) // 2 for size, count in zip(window, shape, strict=True)]
+    after = [max(0, size - count) - low for size, count, low in zip(window, shape, before, strict=True)]
+    padded = functional.pad(image, [n for pair in zip(before[::-1], after[::-1], strict=True) for n in pair])
+    starts = list(product(*(window_starts(n, size, overlap) for n, size in zip(padded.shape[1:], window, strict=True))))
+    weights = window_weights(window).to(padded)
+    total, divisor = None, torch.zeros(padded.shape[1:], device=padded.device)
+    for first in range(0, len(starts), batch_size):
+        places = [
+            tuple(slice(start, start + size) for start, size in zip(corner, window, strict=True))
+            for corner in starts[first : first + batch_size]
+        ]
+        found = predictor(torch.stack([padded[(slice(None), *place)] for place in places]).to(device))
+        for place, logits in zip(places, found.float().to(padded.device), strict=True):
+            if total is None:
+                total = torch.zeros(len(logits), *padded.shape[1:], device=padded.device)
+            total[(slice(None), *place)] += logits * weights
+            divisor[place] += weights
+    total /= divisor
+    return total[(slice(None), *(slice(low, low + n) for low, n in zip(before, shape, strict=True)))]
+
+
+def window_starts(length: int, window: int, overlap: float) -> list[int]:
+    """Give the first voxels of windows that cover a line evenly, with at least the wanted overlap."""
+    free = length - window
+    steps = int(np.ceil(free / (window * (1 - overlap))))
+    return [round(free / steps * step) for step in range(steps + 1)] if steps else [0]
+
+
+def window_weights(window: Sequence[int]) -> Tensor:
+    """Give nnU-Net's Gaussian weights of a window: deviation an eighth of each edge, 1 in the middle, never 0."""
+    lines = []
+    for size in window:
+        line = np.zeros(size)
+        line[size // 2] = 1
+        line = gaussian_filter1d(line, size / 8, mode="constant")
+        lines.append(torch.from_numpy(line / line.max()))
+    weights = torch.einsum("x,y,z->xyz", *lines).float()
+    return weights.clamp(min=float(weights[weights > 0].min()))

@@ -35,9 +35,10 @@ def check_packed(root: str | os.PathLike) -> bool:
         return False
     if fault := code_fault(manifest):
         raise CaseError(f"{root} {fault}")
-    for path in sorted(root.rglob("*")):
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
-            raise CaseError(f"{path} is a link that leads out of the bundle; do not use it, or put the file there.")
+    for part in sorted({name.split("/")[0] for name in manifest["files"]} | {WEIGHTS_FOLDER}):
+        for path in (root / part, *sorted((root / part).rglob("*"))):
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise CaseError(f"{path} is a link that leads out of the bundle; do not use it, or put the file there.")
     for name, expected in manifest["files"].items():
         if not name.startswith(f"{WEIGHTS_FOLDER}/"):
             continue

@@ -1,6 +1,7 @@
 """The contract of a bundle that leaves the house: the model zoo's checks, MONAI Label's and ours; one line a fault."""
 
 import json
+import logging
 import os
 import re
 import sys
@@ -175,6 +176,7 @@ def network_faults(root: Path) -> list[str]:
         return [fault_of(error) or f"models/model.pt cannot be loaded: {_told(error)}."]
     bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
     faults = [f"models/model.pt: {len(bad)} parameters are not finite (first {bad[0]})."] if bad else []
+    logging.getLogger("monai.bundle.scripts").setLevel(logging.WARNING)  # it tells all that it was given
     try:
         verify_net_in_out(
             net_id="network_def",

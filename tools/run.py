@@ -3,6 +3,7 @@
 import importlib
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from abdoseg.files import CaseError
@@ -36,14 +37,15 @@ def run(
         work_dir: Folder for all results.
         preset: "demo" makes every stage small enough for two CPU cores; without it the papers' protocol runs.
         only: Do just these stages, separated by commas; what they need must be done already.
-        tracking: "mlflow" records each training as a run in WORK_DIR/mlruns.db.
+        tracking: "mlflow" records the chain and its stages in WORK_DIR/mlruns.db (`make ui` shows it), or where the
+            environment variable MLFLOW_TRACKING_URI says; the address of a server, such as http://host:5000, there.
         parameters: Replace parameters of the chain, which stand at the head of its file, for example --seed 1 or
             --fine_overlay my.yaml (a config file that is laid over the bundle's train.yaml).
     """
     if not Path(data_dir).is_dir():
         raise CaseError(f"{data_dir} is no folder; --data_dir takes a data set in the FLARE23 layout.")
-    if tracking not in (None, "mlflow"):
-        raise CaseError(f"Unknown tracking {tracking!r}. Use 'mlflow', or leave it out.")
+    if not (tracking in (None, "mlflow") or "://" in tracking):
+        raise CaseError(f"Unknown tracking {tracking!r}. Use 'mlflow', the address of a server, or leave it out.")
     root = Path(work_dir).absolute()
     places = {"data_dir": str(Path(data_dir).absolute()), "work_dir": str(root)}
     stages = load_pipeline(chain, preset, {**parameters, **places})
@@ -54,10 +56,11 @@ def run(
     manifests = Manifests(root)
     wanted = _wanted(stages, only)
     _check_prerequisites(wanted, stages, keys, manifests)
-    for number, stage in enumerate(stages, 1):
-        if stage in wanted:
-            title = f"[{number}/{len(stages)}] {stage.name}"
-            _do(stage, keys[stage.name], manifests, title, _tracking(tracking, root, chain, stage))
+    options = {"data_dir": data_dir, "preset": preset, **parameters}
+    with _tracker(tracking, chain, root, options) as tracker:
+        for number, stage in enumerate(stages, 1):
+            if stage in wanted:
+                _do(stage, keys[stage.name], manifests, f"[{number}/{len(stages)}] {stage.name}", tracker)
     failed = {
         f"{stage.name}: {case}": reason
         for stage in wanted
@@ -90,7 +93,7 @@ def _check_prerequisites(wanted: list[Stage], stages: list[Stage], keys: dict[st
                 )
 
 
-def _do(stage: Stage, key: str, manifests: Manifests, title: str, tracking: dict) -> None:
+def _do(stage: Stage, key: str, manifests: Manifests, title: str, tracker) -> None:
     """Do a stage if it is not done, and note in its manifest how it went."""
     before = manifests.read(stage.name)
     if manifests.is_done(stage, key):
@@ -106,9 +109,10 @@ def _do(stage: Stage, key: str, manifests: Manifests, title: str, tracking: dict
     manifests.write(stage.name, {"key": key, "status": "running"})
     start = time.perf_counter()
     try:
-        result = _run_tool(stage) if stage.tool else _run_bundle(stage, tracking)
-        if absent := [output for output in stage.outputs if not Path(output).exists()]:
-            raise CaseError(f"it ended without writing {absent[0]}.")
+        with tracker.stage(stage) if tracker else nullcontext({}) as tracking:
+            result = _run_tool(stage) if stage.tool else _run_bundle(stage, tracking)
+            if absent := [output for output in stage.outputs if not Path(output).exists()]:
+                raise CaseError(f"it ended without writing {absent[0]}.")
     except Exception as error:
         fault = fault_of(error)
         manifests.write(stage.name, {"key": key, "status": "failed", "reason": fault or repr(error)})
@@ -139,12 +143,13 @@ def _run_tool(stage: Stage) -> dict:
 def _run_bundle(stage: Stage, tracking: dict) -> dict:
     from tools.workflow import run_bundle  # imports torch and MONAI, which takes seconds: not where all is done
 
-    return run_bundle(stage, tracking)
+    return run_bundle(stage, tracking if stage.run == "training" else {})
 
 
-def _tracking(tracking: str | None, work_dir: Path, chain: str, stage: Stage) -> dict:
-    """Where a training is recorded; empty for the other stages."""
-    if tracking is None or stage.run != "training":
-        return {}
-    database = f"sqlite:///{work_dir / 'mlruns.db'}"
-    return {"tracking_uri": database, "experiment_name": Path(chain).stem, "run_name": stage.name}
+def _tracker(tracking: str | None, chain: str, work_dir: Path, options: dict):
+    """Context of a chain: a `tools.tracking.Tracker`, or None where nothing is recorded."""
+    if tracking is None:
+        return nullcontext()
+    from tools.tracking import Tracker  # imports mlflow, which takes seconds
+
+    return Tracker(tracking, Path(chain).stem, work_dir, options)

@@ -1,10 +1,12 @@
 """Small real files for the tests of the commands: a data set in the FLARE23 layout, tiny networks, short trainings."""
 
+import json
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import torch
+import yaml
 
 from abdoseg.networks import build_network, write_architecture
 
@@ -92,3 +94,36 @@ def save_weights(folder: Path, architecture: dict, seed: int = 0) -> Path:
 
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-500])
+
+
+def one_training(folder: Path, classes: list, overlay: dict) -> list[str]:
+    """A chain of the coarse training alone, on a data list of its own, and the options of `run`."""
+    data = save_data_set(folder / "data", classes)
+    training = [
+        {
+            "id": f"{number:04}",
+            "image": str(data / "imagesTr2200" / f"{number:04}_0000.nii.gz"),
+            "label": str(data / "labelsTr2200" / f"{number:04}.nii.gz"),
+            "kind": "strong",
+            "annotated_classes": list(drawn),
+        }
+        for number, drawn in enumerate(classes, 1)
+    ]
+    (folder / "list.json").write_text(json.dumps({"training": training}))
+    (folder / "overlay.yaml").write_text(yaml.safe_dump({**OVERLAYS["coarse"], **overlay}))
+    stage = {
+        "name": "coarse",
+        "bundle": "coarse_seg",
+        "run": "training",
+        "configs": ["train.yaml", str(folder / "overlay.yaml")],
+        "arguments": {
+            "seed": "{seed}",
+            "datalist": str(folder / "list.json"),
+            "ckpt_dir": "{work_dir}/weights",
+            "output_dir": "{work_dir}",
+        },
+        "outputs": ["{work_dir}/weights/model.pt"],
+        "state": ["{work_dir}/weights", "{work_dir}/resume.pt"],
+    }
+    (folder / "one.yaml").write_text(yaml.safe_dump({"parameters": {"seed": 0}, "stages": [stage]}))
+    return [str(folder / "one.yaml"), str(data), str(folder / "work")]

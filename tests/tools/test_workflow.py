@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import yaml
 
 from abdoseg.files import CaseError
 from abdoseg.networks import read_state
-from tests.tools.small_data import ORGANS, OVERLAYS, save_data_set, truncate
+from tests.tools.small_data import ORGANS, OVERLAYS, one_training, truncate
 from tools.__main__ import main
 from tools.run import run
 
@@ -25,39 +24,6 @@ ROOT = Path(__file__).parents[2]
 
 def status(work: Path) -> str:
     return json.loads((work / "manifests" / "coarse.json").read_text())["status"]
-
-
-def one_training(folder: Path, classes: list, overlay: dict) -> list[str]:
-    """A chain of the coarse training alone, on a data list of its own, and the options of `run`."""
-    data = save_data_set(folder / "data", classes)
-    training = [
-        {
-            "id": f"{number:04}",
-            "image": str(data / "imagesTr2200" / f"{number:04}_0000.nii.gz"),
-            "label": str(data / "labelsTr2200" / f"{number:04}.nii.gz"),
-            "kind": "strong",
-            "annotated_classes": list(drawn),
-        }
-        for number, drawn in enumerate(classes, 1)
-    ]
-    (folder / "list.json").write_text(json.dumps({"training": training}))
-    (folder / "overlay.yaml").write_text(yaml.safe_dump({**OVERLAYS["coarse"], **overlay}))
-    stage = {
-        "name": "coarse",
-        "bundle": "coarse_seg",
-        "run": "training",
-        "configs": ["train.yaml", str(folder / "overlay.yaml")],
-        "arguments": {
-            "seed": "{seed}",
-            "datalist": str(folder / "list.json"),
-            "ckpt_dir": "{work_dir}/weights",
-            "output_dir": "{work_dir}",
-        },
-        "outputs": ["{work_dir}/weights/model.pt"],
-        "state": ["{work_dir}/weights", "{work_dir}/resume.pt"],
-    }
-    (folder / "one.yaml").write_text(yaml.safe_dump({"parameters": {"seed": 0}, "stages": [stage]}))
-    return [str(folder / "one.yaml"), str(data), str(folder / "work")]
 
 
 def epochs(work: Path) -> list[str]:
@@ -112,17 +78,6 @@ def test_the_seed_decides_the_weights(tmp_path):
         weights[name] = read_state(f"{work}_{name}/weights/model.pt")
     assert all(torch.equal(value, weights["again"][name]) for name, value in weights["first"].items())
     assert not all(torch.equal(value, weights["other"][name]) for name, value in weights["first"].items())
-
-
-@pytest.mark.slow
-def test_mlflow_records_a_training(tmp_path):
-    chain, data, work = one_training(tmp_path, [ORGANS] * 3, {"max_epochs": 2})
-    assert main(["run", chain, data, work, "--tracking=mlflow"]) == 0
-    with sqlite3.connect(f"{work}/mlruns.db") as database:
-        assert database.execute("select name, status from runs").fetchall() == [("coarse", "FINISHED")]
-        assert database.execute("select name from experiments where name = 'one'").fetchall()
-        (steps,) = database.execute("select count(*) from metrics where key = 'train_loss'").fetchone()
-    assert steps == 6
 
 
 def test_a_scan_that_stops_a_training_is_named(tmp_path, capsys):

@@ -119,7 +119,7 @@ def test_what_cannot_start_is_refused_in_one_sentence(tmp_path, capsys):
     for options, words in (
         ([f"--data_dir={tmp_path / 'gone'}"], "gone is no folder; --data_dir takes a data set in the FLARE23 layout"),
         ([f"--data_dir={data}", "--presett=demo"], "Chain two_stage has no parameter presett. It has: seed,"),
-        ([f"--data_dir={data}", "--tracking=mlfow"], "Unknown tracking 'mlfow'. Use 'mlflow', the address of a server, or leave it out."),
+        ([f"--data_dir={data}", "--tracking=mlfow"], "Unknown tracking 'mlfow'. Use 'mlflow', the address of a server"),
         ([f"--data_dir={data}", "--fine_overlay=gone.yaml"], "gone.yaml: neither"),
     ):
         assert main(["run", "two_stage", f"--work_dir={work}", *options]) == 2

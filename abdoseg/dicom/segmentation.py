@@ -68,22 +68,21 @@ def write_segmentation(
     headers = [pydicom.dcmread(part.path, stop_before_pixels=True) for part in slices]
     _complete(headers, slices, series)
     kept = _smooth(headers, float(np.linalg.norm(affine[:3, 2])))
-    segmentation = _build(headers, np.ascontiguousarray(labels.T), model, weights)
+    segmentation = _build(headers, np.ascontiguousarray(labels.T), series.number, model, weights)
     for element in kept:
         segmentation.add(element)
     with atomic_path(path) as temporary:
         segmentation.save_as(temporary, enforce_file_format=True)
 
 
-def _build(headers: list, frames: np.ndarray, model: str, weights: str):
-    """Segmentation of (slices, rows, columns) ids; ``headers`` are the slices without their voxels."""
+def _build(headers: list, frames: np.ndarray, number: int | None, model: str, weights: str):
+    """Segmentation of (slices, rows, columns) ids; ``headers`` and ``number`` are those of the series."""
     import highdicom
     from pydicom.sr.codedict import codes
 
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=model, family=codes.DCM.ArtificialIntelligence, version=f"{__version__} weights {weights}"[:64]
     )
-    number = headers[0].get("SeriesNumber")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*empty.*")  # one empty frame a segment is what is wanted then
         return highdicom.seg.Segmentation(
@@ -92,7 +91,7 @@ def _build(headers: list, frames: np.ndarray, model: str, weights: str):
             segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=[_segment(label, algorithm) for label in LABELS],
             series_instance_uid=highdicom.UID(),
-            series_number=1000 + (int(number) if number is not None and 0 <= int(number) < 1_000_000 else 0),
+            series_number=1000 + min(max(number or 0, 0), 1_000_000),
             sop_instance_uid=highdicom.UID(),
             instance_number=1,
             manufacturer=MANUFACTURER,
@@ -135,9 +134,9 @@ def _concept(code: Code):
 
 def _complete(headers: list, slices: list[Slice], series: Series) -> None:
     """Give the headers the UIDs that de-identification has taken from them."""
-    if any(not header.get(keyword) for header in headers for keyword in NEEDED_UIDS):
-        told = ", ".join(keyword for keyword in NEEDED_UIDS if not headers[0].get(keyword))
-        logger.warning("%s: lacks %s, which are made up for its segmentation.", series.folder, told or "UIDs")
+    # Those of a slice come from its file's own header where they are empty, see `Slice`.
+    if missing := [keyword for keyword in NEEDED_UIDS[:3] if not headers[0].get(keyword)]:
+        logger.warning("%s: lacks %s, made up for its segmentation.", series.folder, ", ".join(missing))
     frame = next((header.FrameOfReferenceUID for header in headers if header.get("FrameOfReferenceUID")), None)
     frame = frame or made_up_uid("frame of reference", series.uid)
     for header, part in zip(headers, slices, strict=True):
@@ -161,7 +160,9 @@ def _smooth(headers: list, distance: float) -> list:
     first.SpacingBetweenSlices = DSfloat(round(distance, 6), auto_format=True)
     if not first.get("SliceThickness"):
         first.SliceThickness = first.SpacingBetweenSlices
-    kept = [deepcopy(first[keyword]) for keyword in (*ASKED_FOR, "SpecificCharacterSet") if keyword in first]
+    kept = [deepcopy(first[keyword]) for keyword in ASKED_FOR if keyword in first]
+    if first.get("SpecificCharacterSet"):
+        kept.append(first["SpecificCharacterSet"])
     for keyword in ASKED_FOR:
         setattr(first, keyword, "")
     return kept

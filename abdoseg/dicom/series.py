@@ -1,12 +1,17 @@
 """Which DICOM series lie below a folder, from the headers of their files alone."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from abdoseg.files import CaseError
 
+logger = logging.getLogger(__name__)
+
+DICOMDIR = "1.2.840.10008.1.3.10"
 TAGS = (
     "SOPClassUID",
     "SOPInstanceUID",
@@ -86,8 +91,8 @@ class Series:
 def find_series(root: str | os.PathLike) -> list[Series]:
     """Give the series whose files lie below a folder, at any depth, in the order of their paths.
 
-    Files that are not DICOM, DICOMDIR and hidden files are passed over. Files without a series UID, as some
-    de-identification leaves them, are one series a folder.
+    Files that are not DICOM, DICOMDIR and hidden files are passed over, broken ones with a warning. Files without a
+    series UID, as some de-identification leaves them, are one series a folder.
 
     Raises
     ------
@@ -95,19 +100,30 @@ def find_series(root: str | os.PathLike) -> list[Series]:
         If there are DICOM files and pydicom is not installed.
     """
     paths = dicom_files(Path(root))
-    pydicom = require_pydicom() if paths else None
     found: dict[tuple[str, str, str], dict[str, tuple[Slice, object]]] = {}
     for path in paths:
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
-        except Exception:  # a file that only begins like DICOM; whatever it breaks in the reader, it is no slice
-            continue
-        uid = _text(header, "SeriesInstanceUID")
-        if uid or _text(header, "Modality"):
+        header = _read_header(path)
+        if header is not None:
+            uid = _text(header, "SeriesInstanceUID")
             part = _slice(path, header)
             key = (_text(header, "StudyInstanceUID"), uid, "" if uid else str(path.parent))
             found.setdefault(key, {}).setdefault(part.uid, (part, header))
     return [_series(study, uid, list(parts.values())) for (study, uid, _), parts in found.items()]
+
+
+def _read_header(path: Path):
+    """Header of a file that belongs to a series, else None."""
+    pydicom = require_pydicom()
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
+    except Exception as error:  # whatever a broken file breaks in the reader
+        logger.warning("%s: passed over, it begins as a DICOM file and cannot be read (%s).", path, error)
+        return None
+    if _text(header, "SeriesInstanceUID") or _text(header, "Modality"):
+        return header
+    if _text(header.file_meta, "MediaStorageSOPClassUID") != DICOMDIR:
+        logger.warning("%s: passed over, it begins as a DICOM file and tells neither series nor modality.", path)
+    return None
 
 
 def made_up_uid(kind: str, *sources: str) -> str:
@@ -125,12 +141,15 @@ def dicom_files(root: Path) -> list[Path]:
 
 
 def require_pydicom():
-    """Give the module pydicom; a CaseError names what to install where it is missing."""
+    """Give the module pydicom; a CaseError names what to install where it or highdicom is missing."""
     try:
         import pydicom
+
+        if find_spec("highdicom") is None:
+            raise ImportError("highdicom")
     except ImportError as error:
         raise CaseError(
-            "DICOM needs the packages pydicom and highdicom; install them by `python -m pip install 'abdoseg[dicom]'`."
+            "DICOM needs the packages pydicom and highdicom; install them by `python -m pip install pydicom highdicom`."
         ) from error
     return pydicom
 

@@ -1,6 +1,9 @@
 """Which series lie in a folder, and which of a study is taken."""
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -8,8 +11,10 @@ import pytest
 from pydicom.uid import EnhancedCTImageStorage, SecondaryCaptureImageStorage, generate_uid
 
 from abdoseg.dicom import choose_series, fault_of, find_series, studies_of
+from abdoseg.files import CaseError
 from tests.dicom.written import change, grid, volume, write_series
 
+ROOT = Path(__file__).parents[2]
 CORONAL = grid((-1, 0, 0), (0, 0, -1), (0, 2, 0))
 SAGITTAL = grid((0, -1, 0), (0, 0, -1), (2, 0, 0))
 
@@ -23,7 +28,7 @@ def only(folder):
     return series
 
 
-def test_series_of_several_patients_are_found_at_any_depth(tmp_path):
+def test_series_of_several_patients_are_found_at_any_depth(tmp_path, caplog):
     write_series(volume(), tmp_path / "a" / "study" / "ct", PatientID="a", SeriesNumber=4, SeriesDescription="thin")
     write_series(volume(shape=(9, 9, 3)), tmp_path / "b", PatientID="b", SeriesNumber=None, SeriesDescription=None)
     (tmp_path / "b" / "notes.txt").write_text("no DICOM")
@@ -35,6 +40,23 @@ def test_series_of_several_patients_are_found_at_any_depth(tmp_path):
     assert str(found["a/study/ct"]) == "series 4 'thin'"
     assert str(found["b"]) == "series without a number"
     assert len(studies_of(found.values())) == 2
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path / 'b' / 'cut.dcm'}: passed over, it begins as a DICOM file and tells neither")
+
+
+def test_without_pydicom_the_packages_to_install_are_named(tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    assert find_series(tmp_path) == []
+    (tmp_path / "IM0000").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(CaseError, match="DICOM needs the packages pydicom and highdicom; install them by"):
+        find_series(tmp_path)
+
+
+def test_abdoseg_dicom_is_imported_without_its_libraries():
+    code = "import sys; sys.modules |= dict.fromkeys(['pydicom', 'highdicom']); import abdoseg.dicom, tools.dicom_scans"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_file_that_lies_there_twice_counts_once(tmp_path):

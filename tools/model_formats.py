@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,7 +84,9 @@ def _is_installed(name: str) -> bool:
 
 
 def _torchscript(network: nn.Module, image: Tensor, path: Path) -> Tensor:
-    torch.jit.save(torch.jit.script(network), path)
+    content = io.BytesIO()  # a file's own name, here a temporary one, would stand in it
+    torch.jit.save(torch.jit.script(network), content)
+    path.write_bytes(content.getvalue())
     with torch.inference_mode():
         return torch.jit.load(path)(image)
 

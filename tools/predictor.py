@@ -80,7 +80,8 @@ class Predictor:
             self.network = content("network_def")
         except RuntimeError as error:
             beside = self.checkpoint.with_name(ARCHITECTURE_FILE)
-            raise CaseError(f"{beside} describes a network that cannot be built: {innermost(error)}") from error
+            reason = f"{beside} describes a network that cannot be built: {innermost(error)}"
+            raise CaseError(fault_of(error) or reason) from error
         load_checkpoint(self.checkpoint, self.network)
         self.network = self.network.to(self.device).eval()
         self.preprocessing, self.postprocessing = content("preprocessing"), content("postprocessing")

@@ -11,7 +11,8 @@ import yaml
 from abdoseg.files import CaseError
 from abdoseg.labels import BACKGROUND_ID, NAMES
 
-# Other names of our classes, as sets of words: (left) kidney and kidney_left are the same.
+MOST_CLASSES = 256  # channel numbers are gathered as uint8
+# Other names of our classes, as sets of words: left kidney and kidney_left are the same.
 SYNONYMS = {
     "oesophagus": "esophagus",
     "gall bladder": "gallbladder",
@@ -33,7 +34,7 @@ def labels_of(dataset: Mapping, path: Path) -> list[str]:
     Raises
     ------
     CaseError
-        If dataset.json describes overlapping regions, or its labels are not 0, 1, 2, ...
+        If dataset.json describes overlapping regions, or its labels are not 0, 1, 2, ... up to 255.
     """
     names: dict[int, str] = {}
     for name, value in dataset.get("labels", {}).items():
@@ -48,6 +49,8 @@ def labels_of(dataset: Mapping, path: Path) -> list[str]:
         names[int(values[0])] = name
     if sorted(names) != list(range(len(names))) or len(names) < 2:
         raise CaseError(f"{path}: the labels of dataset.json are {sorted(names)}; they must be 0, 1, 2, ... in a row.")
+    if len(names) > MOST_CLASSES:
+        raise CaseError(f"{path} has {len(names)} classes; a teacher has {MOST_CLASSES} at most.")
     return [names[value] for value in range(len(names))]
 
 

@@ -84,3 +84,6 @@ def test_labels_of_a_dataset():
         labels_of({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, FOLDER)
     with pytest.raises(CaseError, match=r"labels of dataset.json are \[0, 2\]"):
         labels_of({"labels": {"background": 0, "a": 2}}, FOLDER)
+    many = {"background": 0, **{f"rib {value}": value for value in range(1, 257)}}
+    with pytest.raises(CaseError, match="has 257 classes; a teacher has 256 at most"):
+        labels_of({"labels": many}, FOLDER)

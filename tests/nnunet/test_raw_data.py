@@ -7,6 +7,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from nnunetv2.experiment_planning.verify_dataset_integrity import check_cases, verify_labels
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
@@ -73,7 +75,7 @@ def voxels(path: Path) -> np.ndarray:
     return np.asarray(nib.load(path).dataobj)
 
 
-def test_a_data_set_that_nnunet_reads(datalist):
+def test_a_data_set_that_nnunet_reads(datalist, capsys):
     folder, result = export(datalist)
     assert {key: result[key] for key in ("exported", "complete", "partial", "skipped", "failed")} == {
         "exported": 4,
@@ -90,6 +92,10 @@ def test_a_data_set_that_nnunet_reads(datalist):
     cases = get_filenames_of_train_images_and_targets(str(folder), description)
     assert sorted(cases) == ["0001", "0002", "0003"]
     for name, files in cases.items():
+        # nnU-Net's own checks of a data set.
+        assert check_cases(files["images"], files["label"], 1, NibabelIOWithReorient)
+        assert verify_labels(files["label"], NibabelIOWithReorient, [*manager.all_labels, manager.ignore_label])
+        assert capsys.readouterr().out == ""
         image, label = nib.load(files["images"][0]), nib.load(files["label"])
         assert image.shape == label.shape == SHAPE
         np.testing.assert_allclose(label.affine, image.affine)

@@ -8,6 +8,8 @@ predictor gives the scans in imagesTs, and logits.npz: a preprocessed patch and 
 
 import json
 import sys
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
 from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
     nnUNetPlannerResEncM,
 )
+from nnunetv2.inference import predict_from_raw_data
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -40,7 +43,7 @@ def plan(folder: Path, settings: dict) -> dict:
 
 
 def train(trainer: nnUNetTrainer, raw: Path, steps: int) -> None:
-    """A short training on random patches, so that the labels have clear borders."""
+    """A few steps on random patches."""
     torch.manual_seed(0)
     configuration = trainer.configuration_manager
     trainer.network = trainer.build_network_architecture(
@@ -85,6 +88,22 @@ def pad(array: torch.Tensor, size) -> torch.Tensor:
     return torch.nn.functional.pad(array, [n for m in missing[::-1] for n in (0, m)])
 
 
+@contextmanager
+def single_precision():
+    """Let nnU-Net gather logits in single precision.
+
+    In half precision its weights at the corners of a scan have one digit, which decides what a network says there that
+    has hardly been trained.
+    """
+    half, weights = torch.half, predict_from_raw_data.compute_gaussian
+    torch.half = torch.float32
+    predict_from_raw_data.compute_gaussian = cache(partial(weights, dtype=torch.float32))
+    try:
+        yield
+    finally:
+        torch.half, predict_from_raw_data.compute_gaussian = half, weights
+
+
 def make(folder: Path, settings: dict) -> None:
     """Make one model and let nnU-Net apply it."""
     raw = folder / "raw" / settings["dataset"]
@@ -108,7 +127,8 @@ def make(folder: Path, settings: dict) -> None:
     predictor.initialize_from_trained_model_folder(str(model), use_folds=(0,))
     output = folder / "predictions" / settings["dataset"]
     output.mkdir(parents=True)
-    predictor.predict_from_files_sequential(str(raw / "imagesTs"), str(output))
+    with single_precision():
+        predictor.predict_from_files_sequential(str(raw / "imagesTs"), str(output))
     patch, logits = patch_of(predictor, sorted(raw.glob("imagesTs/*"))[0])
     np.savez(folder / f"{settings['dataset']}.npz", patch=patch, logits=logits, model=str(model))
 

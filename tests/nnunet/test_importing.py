@@ -83,8 +83,8 @@ def test_labels_of_a_whole_scan(name, tmp_path, monkeypatch):
     predictor = nnunet(folder)
     image, _ = phantom(shape, 0)
     save(tmp_path / "scans" / "case_0000.nii.gz", image, spacing, axcodes)
-    # nnU-Net gathers logits in half precision, in which the weights at the corners of a scan have one digit. A trained
-    # network is sure enough of itself for that (test_trained_models.py), random weights are not.
+    # nnU-Net gathers logits in half precision, in which the weights at the corners of a scan have one digit; with
+    # random networks that decides what is found there.
     monkeypatch.setattr(torch, "half", torch.float32)
     monkeypatch.setattr(
         predict_from_raw_data, "compute_gaussian", cache(partial(compute_gaussian, dtype=torch.float32))

@@ -150,7 +150,7 @@ def complete_metadata(root: Path, metrics: dict, version: str | None, changes: s
 
 def _describe_networks(metadata: dict, root: Path) -> None:
     from abdoseg.networks import read_architecture
-    from abdoseg.networks.channels import channels_of, data_formats
+    from abdoseg.networks.channels import channels_of, data_formats, ids_of
 
     architecture = read_architecture(root / "models" / "architecture.json", {})
     refuse(f"{root.name} is not packed", list(missing_parts(architecture)))
@@ -161,7 +161,7 @@ def _describe_networks(metadata: dict, root: Path) -> None:
             del metadata[name]
         pred = metadata["network_data_format"]["outputs"]["pred"]
         pred["num_channels"] = channels_of(architecture)[1]  # the organs may be found by paper A's student
-        pred["channel_def"] = {str(index): NAMES[index] for index in range(pred["num_channels"])}
+        pred["channel_def"] = {str(index): NAMES[index] for index in ids_of(architecture)}
     for name, part in formats.items():
         plan = (part["organs"] if part["kind"] == "tumor_cascade" else part).get("plan")
         if plan is None or name not in metadata:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from abdoseg.labels import TUMOR_ID
+
 TUMOR_CHANNELS = 2
 
 
@@ -18,6 +20,16 @@ def channels_of(architecture: Mapping) -> tuple[int, int]:
             given = architecture["out_channels"]
             return architecture["in_channels"], architecture["plan"]["classes"] if given is None else given
     return architecture["in_channels"], architecture["out_channels"] + 1
+
+
+def ids_of(architecture: Mapping) -> list[int]:
+    """Ids of the label map that is made of an architecture's answer: its channels, and the tumors that a cascade adds.
+
+    The metadata name each of them, beyond the channels of a cascade's organs: MONAI Label knows no other labels.
+    """
+    ids = list(range(channels_of(architecture)[1]))
+    adds_tumors = architecture["kind"] == "tumor_cascade" and architecture["organs"] is not None
+    return [*ids, TUMOR_ID] if adds_tumors and TUMOR_ID not in ids else ids
 
 
 def data_formats(architecture: Mapping) -> dict[str, Mapping]:
@@ -46,8 +58,9 @@ def channel_faults(metadata: Mapping, architecture: Mapping) -> list[str]:
                 faults.append(f"{name} does not tell {side} {tensor}")
                 continue
             number, names = told.get("num_channels"), told.get("channel_def", {})
+            ids = ids_of(part) if tensor == "pred" else range(channels)
             if number != channels:
                 faults.append(f"{name} tells {number} channels of {tensor}, the network has {channels}")
-            elif set(names) != {str(index) for index in range(channels)}:
-                faults.append(f"{name} names the channels {', '.join(names)} of {tensor}, which has {channels}")
+            elif set(names) != set(map(str, ids)):
+                faults.append(f"{name} names {', '.join(names)} of {tensor}, which are {', '.join(map(str, ids))}")
     return faults

@@ -85,7 +85,9 @@ def test_channels_are_the_labels(bundle):
     (image,), (pred,) = formats["inputs"].items(), formats["outputs"].items()
     assert (image[0], pred[0]) == ("image", "pred")
     channels = {int(index): name for index, name in pred[1]["channel_def"].items()}
-    assert channels == {index: NAMES[index] for index in range(pred[1]["num_channels"])}
+    # A cascade's tumors, 14, come from other networks than the channels.
+    count = 15 if bundle.name == "tumor_cascade" else pred[1]["num_channels"]
+    assert channels == {index: NAMES[index] for index in range(count)}
     assert len({name.lower() for name in channels.values()}) == len(channels)
 
 
@@ -95,6 +97,12 @@ def test_both_spellings_of_the_run_id(bundle):
     assert train["training"] == inference["evaluating"] == "%run"
     assert train["run"] == ["$@train#trainer.run()"]
     assert inference["run"] == ["$@evaluator.run()"]
+
+
+@NETWORKS
+def test_the_device_may_be_a_word_as_in_monai_label(bundle):
+    parser = ConfigParser({**raw(bundle, "train"), "device": "cpu"})
+    assert parser.get_parsed_content("amp") is False
 
 
 @NETWORKS

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from abdoseg.networks import build_network, complete_architecture
-from abdoseg.networks.channels import channel_faults, channels_of, data_formats
+from abdoseg.networks.channels import channel_faults, channels_of, data_formats, ids_of
 from tests.bundles.tiny import NETWORK_BUNDLES, TINY_PLAN, fallback_architecture, metadata_of, name_of, shrink
 
 
@@ -30,6 +30,20 @@ def test_given_channels_go_before_the_plans():
     assert channels_of(tumors) == (1, 2)
 
 
+def test_a_cascade_adds_the_tumor_to_the_organs_channels():
+    (bundle,) = (bundle for bundle in NETWORK_BUNDLES if bundle.name == "tumor_cascade")
+    (student,) = (bundle for bundle in NETWORK_BUNDLES if bundle.name == "fine_seg")
+    whole, organs = fallback_architecture(bundle), fallback_architecture(student)
+    assert ids_of(whole) == ids_of({**whole, "organs": organs}) == ids_of(organs) == list(range(15))
+    assert ids_of({**whole, "organs": None}) == ids_of(whole["tumors"]["liver"]) == [0, 1]
+    assert ids_of(whole["organs"]) == list(range(14))
+    metadata = copy.deepcopy(metadata_of(bundle))
+    del metadata["network_data_format"]["outputs"]["pred"]["channel_def"]["14"]
+    (fault,) = channel_faults(metadata, whole)
+    assert fault.startswith("network_data_format names 0, 1, ")
+    assert fault.endswith(", 12, 13 of pred, which are " + ", ".join(map(str, range(15))))
+
+
 def test_each_untruth_is_a_clause():
     (bundle,) = (bundle for bundle in NETWORK_BUNDLES if bundle.name == "tumor_cascade")
     architecture = fallback_architecture(bundle)
@@ -44,7 +58,7 @@ def test_each_untruth_is_a_clause():
     assert channel_faults(metadata, architecture) == [
         "spleen_data_format describes a network that the weights lack",
         "network_data_format tells 3 channels of image, the network has 1",
-        "liver_data_format names the channels 0 of pred, which has 2",
+        "liver_data_format names 0 of pred, which are 0, 1",
         "rest_data_format does not tell inputs image",
         "rest_data_format does not tell outputs pred",
     ]

@@ -35,8 +35,9 @@ def pack(
     """Pack a bundle into OUTPUT/BUNDLE_vVERSION.zip, which stands alone.
 
     The zip holds configs, documents and license, the weights with their architecture, the whole abdoseg package, and
-    manifest.json with the sha256 of every file. Packed twice, it is the same byte for byte. A bundle that breaks the
-    model zoo's contract is refused, with a line for each fault. `python -m tools verify ZIP` checks it elsewhere.
+    manifest.json with the sha256 of every file. Packed twice, it is the same byte for byte (but for TorchScript, which
+    PyTorch writes in another way each time). A bundle that breaks the model zoo's contract is refused, with a line for
+    each fault. `python -m tools verify ZIP` checks it elsewhere.
 
     Args:
         bundle: Folder of the bundle, or its name in bundles/, for example fine_seg.

@@ -1,5 +1,6 @@
 """Plan the teacher: derive spacing, patch, network and normalization from the scans by nnU-Net's rules."""
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -24,6 +25,7 @@ def plan(
     max_patch_voxels: int | None = None,
     base_features: int = 32,
     max_features: int = 320,
+    hu_window: tuple | None = None,
     classes: int = len(ORGAN_IDS) + 1,
     workers: int = 1,
     force: bool = False,
@@ -46,6 +48,8 @@ def plan(
         max_patch_voxels: limit of the patch that the rules may choose, for small machines.
         base_features: channels of the first stage; each stage doubles them.
         max_features: channels at most.
+        hu_window: HU as lower,upper that voxels are clipped to first, for example -160,240 for soft tissue, which
+            short trainings learn in fewer steps; without it only what lies beyond the percentiles of the organs is cut.
         classes: network outputs, background included.
         workers: processes that read scans.
         force: plan again even if the plan stands.
@@ -66,18 +70,22 @@ def plan(
         "base_features": base_features,
         "max_features": max_features,
     }
-    key = _inputs_key(cases, {"kind": kind, "classes": classes, **options})
+    hu_window = _listed(hu_window)
+    if hu_window is not None and not (len(hu_window) == 2 and hu_window[0] < hu_window[1]):
+        raise CaseError(f"hu_window is {hu_window}; give two numbers in HU, the lower one first, such as -160,240.")
+    key = _inputs_key(cases, {"kind": kind, "classes": classes, "hu_window": hu_window, **options})
     if not force and _standing_key(output) == key:
         print(f"{output}: stands already, made from the same scans and options; kept (--force plans again).")
         return _with_failed(json.loads(Path(output).read_text()))
     if preset not in PRESETS:  # make_plan would say so too, but only after all scans have been read
         raise CaseError(f"Unknown preset '{preset}'. Use one of {', '.join(PRESETS)}.")
-    measured = fingerprint(cases, workers, lambda items: tqdm(items, "fingerprint", len(cases), unit="scan"))
+    progress = functools.partial(tqdm, desc="fingerprint", total=len(cases), unit="scan")
+    measured = fingerprint(cases, workers, progress, hu_window)
     try:
         result = make_plan(measured, classes, **options)
     except ValueError as error:
         raise CaseError(str(error)) from error
-    result |= {"options": {"kind": kind, **options}, "inputs_sha256": key}
+    result |= {"options": {"kind": kind, "hu_window": hu_window, **options}, "inputs_sha256": key}
     write_json(output, result)
     print(summary(result))
     for case in measured["excluded"]:
@@ -112,7 +120,7 @@ def _joined(numbers, separator: str) -> str:
 
 
 def _listed(numbers) -> list | None:
-    """Three numbers as a list; fire gives a tuple, or one bare number for `--spacing 5`."""
+    """Numbers as a list; fire gives a tuple, or one bare number for `--spacing 5`."""
     if numbers is None:
         return None
     return list(numbers) if isinstance(numbers, list | tuple) else [numbers]

@@ -95,7 +95,12 @@ def _measurements(cases: Sequence[dict], workers: int) -> Iterator[tuple[dict, d
         yield from pool.imap(_measure_or_reason, cases)
 
 
-def fingerprint(cases: Sequence[dict], workers: int = 1, progress: Callable[[Iterable], Iterable] = iter) -> dict:
+def fingerprint(
+    cases: Sequence[dict],
+    workers: int = 1,
+    progress: Callable[[Iterable], Iterable] = iter,
+    hu_window: Sequence[float] | None = None,
+) -> dict:
     """Measure a data set, one scan at a time.
 
     nnU-Net draws the same number of foreground voxels, with replacement, from every case. Here the histograms of the
@@ -107,6 +112,7 @@ def fingerprint(cases: Sequence[dict], workers: int = 1, progress: Callable[[Ite
     cases : dicts with ``id``, ``image`` and ``label``, as :func:`abdoseg.datalist.load_cases` gives them.
     workers : processes that read scans; each holds one scan.
     progress : wraps the iterator of measurements, for example in a progress bar.
+    hu_window : HU (lower, upper) that foreground values are clipped to before anything is said of them.
 
     Returns
     -------
@@ -122,6 +128,7 @@ def fingerprint(cases: Sequence[dict], workers: int = 1, progress: Callable[[Ite
     """
     shapes, spacings, excluded = [], [], []
     mean = square = 0.0
+    window = (LOWEST_HU, HIGHEST_HU) if hu_window is None else hu_window
     low, high = np.inf, -np.inf
     histogram = np.zeros(HIGHEST_HU - LOWEST_HU + 1)
     for case, measured, reason in progress(_measurements(cases, workers)):
@@ -139,17 +146,22 @@ def fingerprint(cases: Sequence[dict], workers: int = 1, progress: Callable[[Ite
         first = f" The first: {excluded[0]['reason']}" if excluded else ""
         raise CaseError(f"None of the {len(cases)} cases can be used; planning needs at least one.{first}")
     mean, square = mean / len(shapes), square / len(shapes)
+    if hu_window is not None:
+        clipped = np.clip(np.arange(LOWEST_HU, HIGHEST_HU + 1), *window)
+        mean, square = ((histogram * values).sum() / len(shapes) for values in (clipped, np.square(clipped)))
     cumulative = histogram.cumsum() / len(shapes)
-    p005, median, p995 = (np.searchsorted(cumulative, share - 1e-9) + LOWEST_HU for share in (0.005, 0.5, 0.995))
+    p005, median, p995, low, high = np.clip(
+        [*(np.searchsorted(cumulative, share - 1e-9) + LOWEST_HU for share in (0.005, 0.5, 0.995)), low, high], *window
+    ).tolist()
     return {
         "shapes": shapes,
         "spacings": spacings,
         "foreground": {
-            "mean": mean,
+            "mean": float(mean),
             "std": float(np.sqrt(max(square - mean**2, 0.0))),
-            "median": float(median),
-            "percentile_00_5": float(p005),
-            "percentile_99_5": float(p995),
+            "median": median,
+            "percentile_00_5": p005,
+            "percentile_99_5": p995,
             "min": low,
             "max": high,
         },

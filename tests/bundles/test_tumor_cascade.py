@@ -122,7 +122,7 @@ def test_the_demo_learns_a_bright_tumor(copy, datalist, tmp_path):
     write_json(tmp_path / "plan.json", {**wider, "normalization": {"lower": -200, "upper": 300, "mean": 0, "std": 90}})
     settings = {"datalist": datalist, "plan_file": str(tmp_path / "plan.json"), "host": "liver", "val_interval": EPOCHS}
     flow = workflow(copy, "train", "demo", **settings)
-    flow.parser.update({"max_epochs": EPOCHS, "iterations_per_epoch": 15, "coarse_epochs": 2})
+    flow.parser.update({"max_epochs": EPOCHS, "iterations_per_epoch": 15, "grid_epochs": [1, 1]})
     run(flow)
     rows = [json.loads(row) for row in (copy / "eval" / "learning_curve.jsonl").read_text().splitlines()]
     assert flow.parser.get_parsed_content("batch_size") == 2

@@ -47,6 +47,15 @@ def test_statistics_by_hand(tmp_path):
     assert found["excluded"] == []
 
 
+def test_a_window_clips_before_anything_is_said(tmp_path):
+    # 21 voxels become 20 HU and 41 become 60 HU; between them 21 + ... + 59 = 1560: (420 + 1560 + 2460) / 101.
+    found = fingerprint([ramp_case(tmp_path)], hu_window=(20, 60))["foreground"]
+    assert found["mean"] == pytest.approx(4440 / 101)
+    assert found["std"] == pytest.approx(np.arange(101).clip(20, 60).std())
+    names = ("median", "percentile_00_5", "percentile_99_5", "min", "max")
+    assert [found[name] for name in names] == [50, 20, 60, 20, 60]
+
+
 def test_every_case_counts_the_same(tmp_path):
     # 1 voxel of 100 HU and 400 of 0 HU: the mean over cases is 50, over voxels it would be 0.25.
     cases = []

@@ -103,6 +103,7 @@ def test_command_line(datalist, tmp_path):
         ({"preset": "paper_z"}, "Use one of automatic, paper_a"),
         ({"patch_size": (50, 48, 48)}, r"use \[56, 48, 48\]"),
         ({"spacing": 5}, "three positive numbers"),
+        ({"hu_window": (240, -160)}, "the lower one first"),
     ],
 )
 def test_refuses_and_writes_nothing(datalist, tmp_path, options, message):

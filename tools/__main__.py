@@ -28,7 +28,20 @@ from tools.faults import fault_of
 # nothing on others. Read when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-COMMANDS = ("phantom", "audit", "plan", "run", "predict", "evaluate", "report", "import", "export", "pack", "verify")
+COMMANDS = (
+    "phantom",
+    "audit",
+    "plan",
+    "run",
+    "predict",
+    "evaluate",
+    "report",
+    "import",
+    "export",
+    "pack",
+    "verify",
+    "serve",
+)
 USAGE = "usage: python -m tools COMMAND [--option value ...]      (python -m tools COMMAND --help explains one)"
 WORDS = {"true": True, "false": False, "null": None, "none": None}
 NUMBERS = {int: "a whole number", float: "a number", bool: "true or false"}

@@ -1,0 +1,107 @@
+"""What the label server is given: copies of packed bundles, which keep what was trained into them."""
+
+from pathlib import Path
+
+import pytest
+
+from abdoseg.files import CaseError
+from tests.zoo.packing import rewritten
+from tools.archive import write_archive
+from tools.pack import write_manifest
+from tools.serve import find_archives, serve, unpack_copies
+
+
+def packed(folder: Path, name: str, version: str = "0.1.0", code: str = "", network: bool = True) -> Path:
+    """Zip of a bundle in name only; ``code`` is its abdoseg."""
+    root = folder / "made" / version / name
+    contents = {"abdoseg/__init__.py": code, "models/model.pt": "weights"}
+    if network:
+        contents["configs/inference.yaml"] = "network_def: none"
+    for path, content in contents.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(content)
+    write_manifest(root, version)
+    target = folder / f"{name}_v{version}.zip"
+    write_archive(root, target)
+    return target
+
+
+def refusal(function, *arguments) -> str:
+    with pytest.raises(CaseError) as error:
+        function(*arguments)
+    return str(error.value)
+
+
+def test_zips_are_found_in_a_work_folder_and_by_name(tmp_path):
+    fine = packed(tmp_path / "packed", "fine_seg")
+    coarse = packed(tmp_path, "coarse_seg")
+    assert find_archives(str(tmp_path)) == {"coarse_seg": coarse, "fine_seg": fine}
+    assert find_archives(f"{fine}, {coarse}") == {"coarse_seg": coarse, "fine_seg": fine}
+    newer = packed(tmp_path, "fine_seg", "0.2.0")
+    assert refusal(find_archives, str(tmp_path)) == (
+        f"{newer} and {fine} hold the same bundle; name one of them by --bundles."
+    )
+
+
+def test_a_folder_without_packed_bundles_is_told_how_to_get_some(tmp_path):
+    (tmp_path / "scans.zip").touch()
+    told = refusal(find_archives, str(tmp_path))
+    assert told.startswith(f"{tmp_path} holds no packed bundle; write one by `python -m tools pack fine_seg ")
+    assert refusal(find_archives, "runs/nowhere").startswith("runs/nowhere holds no packed bundle; ")
+    told = refusal(unpack_copies, {"fine_seg": tmp_path / "fine_seg_v0.1.0.zip"}, tmp_path)
+    assert told == f"{tmp_path / 'fine_seg_v0.1.0.zip'} does not exist; write it with `python -m tools pack`."
+
+
+def test_what_was_trained_into_a_copy_stays_and_the_zip_is_not_touched(tmp_path):
+    archives = {"fine_seg": packed(tmp_path, "fine_seg")}
+    before = archives["fine_seg"].read_bytes()
+    work = tmp_path / "label"
+    assert unpack_copies(archives, work) == ["fine_seg"]
+    weights = work / "app" / "model" / "fine_seg" / "models" / "model.pt"
+    weights.write_text("trained")
+    assert unpack_copies(archives, work) == ["fine_seg"]
+    assert weights.read_text() == "trained"
+    assert archives["fine_seg"].read_bytes() == before
+
+    other = {"fine_seg": packed(tmp_path / "other", "fine_seg", code="other = True")}
+    told = refusal(unpack_copies, other, work)
+    assert told.startswith(f"{weights.parents[1]} was not unpacked from {other['fine_seg']} as it is now, and may ")
+    assert weights.read_text() == "trained"
+
+
+def test_bundles_of_two_versions_of_abdoseg_are_not_served_together(tmp_path):
+    fine, coarse = packed(tmp_path, "fine_seg"), packed(tmp_path, "coarse_seg", code="other = True")
+    told = refusal(unpack_copies, {"coarse_seg": coarse, "fine_seg": fine}, tmp_path / "label")
+    assert told.startswith(f"{coarse} and {fine} were packed with different versions of abdoseg")
+
+
+def test_a_bundle_without_a_network_is_passed_over(tmp_path, capsys):
+    merge = packed(tmp_path, "pseudo_label_merge", network=False)
+    told = refusal(unpack_copies, {"pseudo_label_merge": merge}, tmp_path / "label")
+    assert told == f"{merge} has no network to serve; pack one that labels."
+    archives = {"pseudo_label_merge": merge, "fine_seg": packed(tmp_path, "fine_seg")}
+    assert unpack_copies(archives, tmp_path / "label") == ["fine_seg"]
+    assert "pseudo_label_merge has no network; it is not served." in capsys.readouterr().out
+
+
+def test_an_altered_or_renamed_zip_is_refused_and_leaves_nothing(tmp_path):
+    archive = packed(tmp_path, "fine_seg")
+    altered = rewritten(archive, tmp_path / "altered", lambda root: (root / "models" / "model.pt").write_text("x"))
+    models = tmp_path / "label" / "app" / "model"
+    told = refusal(unpack_copies, {"fine_seg": altered}, tmp_path / "label")
+    assert told == f"{altered} is refused: models/model.pt is not the file that was packed: its sha256 differs."
+    renamed = archive.rename(tmp_path / "mine_v0.1.0.zip")
+    told = refusal(unpack_copies, {"mine": renamed}, tmp_path / "label")
+    assert told == f"{renamed} holds the bundle fine_seg; call it fine_seg_v and its version."
+    assert not list(models.iterdir())
+
+
+def test_without_the_servers_environment_or_scans_nothing_is_started(tmp_path):
+    told = refusal(serve, str(tmp_path), str(tmp_path), str(tmp_path / "label"), 8000, "127.0.0.1", str(tmp_path))
+    assert told == f"{tmp_path} holds no MONAI Label; make it by `make label-env`."
+    environment = tmp_path / "environment"
+    (environment / "monailabel" / "sample-apps" / "monaibundle").mkdir(parents=True)
+    missing = str(tmp_path / "missing")
+    told = refusal(serve, str(tmp_path), missing, str(tmp_path / "label"), 8000, "127.0.0.1", str(environment))
+    assert told.startswith(f"{missing} is no folder; --studies takes a folder of scans")
+    assert not (tmp_path / "label").exists()

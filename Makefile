@@ -2,11 +2,13 @@
 PYTHON := .venv/bin/python
 DEMO := runs/demo
 
-.PHONY: help install install-test demo demo-cascade test test-full lint real-check
+.PHONY: help install install-test demo demo-cascade ui label-env label-server test test-full lint real-check
 
 help:
 	@echo "make demo          the main job on a data set that it makes itself, in at most 10 minutes on 2 cores"
 	@echo "make demo-cascade  then paper B's cascade on the same data, in at most 20 minutes more"
+	@echo "make ui            what chains started with '--tracking mlflow' have recorded, in the browser (WORK=runs/flare23)"
+	@echo "make label-server  MONAI Label with the bundles packed in WORK, for the scans in STUDIES: docs/monai-label.md"
 	@echo "make test          the tests (at most 10 minutes)"
 	@echo "make test-full     the slow tests (at most 30 minutes more)"
 	@echo "make real-check    train and score on one real CT, where ../shared/data holds it (at most 30 minutes)"
@@ -25,6 +27,16 @@ install-test: .venv/installed-test
 	$(PYTHON) -m pip install -q "torch==2.13.0" -e '.[test]'
 	touch $@
 
+# MONAI Label needs NumPy 1, hence an environment of its own. The constraint also binds what pip builds: sam2 would bring
+# a second torch.
+label-env: .venv-label/installed
+.venv-label/installed: tools/label/requirements.txt tools/label/constraints.txt
+	python3.11 -m venv .venv-label
+	.venv-label/bin/python -m pip install -q -U "pip>=25.3" "setuptools<81" wheel
+	SAM2_BUILD_CUDA=0 .venv-label/bin/python -m pip install -q -r tools/label/requirements.txt \
+		-c tools/label/constraints.txt --build-constraint tools/label/constraints.txt
+	touch $@
+
 demo: install
 	$(PYTHON) -m tools phantom --output_dir $(DEMO)/data --cases 100 --min_strong 20 --difficulty 0
 	$(PYTHON) -m tools run two_stage --data_dir $(DEMO)/data --work_dir $(DEMO) --preset demo
@@ -32,10 +44,19 @@ demo: install
 demo-cascade: demo
 	$(PYTHON) -m tools run cascade --data_dir $(DEMO)/data --work_dir $(DEMO) --preset demo
 
+WORK := $(DEMO)
+ui: install
+	@test -f $(WORK)/mlruns.db || { echo "$(WORK)/mlruns.db does not exist; start a chain with --tracking mlflow first"; exit 1; }
+	$(PYTHON) -m mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(WORK)/mlruns.db
+
+STUDIES := $(WORK)/studies
+label-server: install label-env
+	$(PYTHON) -m tools serve --bundles $(WORK) --studies $(STUDIES) --work_dir $(WORK)/label
+
 test: install-test
 	$(PYTHON) -m pytest -m "not slow"
 
-test-full: install-test
+test-full: install-test label-env
 	$(PYTHON) -m pytest -m slow
 
 lint: install-test

@@ -37,8 +37,8 @@ def run(
         work_dir: Folder for all results.
         preset: "demo" makes every stage small enough for two CPU cores; without it the papers' protocol runs.
         only: Do just these stages, separated by commas; what they need must be done already.
-        tracking: "mlflow" records the chain and its stages in WORK_DIR/mlruns.db (`make ui` shows it), or where the
-            environment variable MLFLOW_TRACKING_URI says; the address of a server, such as http://host:5000, there.
+        tracking: "mlflow" records the chain and its stages in WORK_DIR/mlruns.db, which `make ui` shows, or where the
+            environment variable MLFLOW_TRACKING_URI says. The address of an MLflow server records them there.
         parameters: Replace parameters of the chain, which stand at the head of its file, for example --seed 1 or
             --fine_overlay my.yaml (a config file that is laid over the bundle's train.yaml).
     """

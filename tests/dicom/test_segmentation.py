@@ -168,6 +168,6 @@ def test_emptied_uids_are_made_up_but_for_those_of_the_slices(tmp_path, caplog):
     referenced = seg.ReferencedSeriesSequence[0]
     assert referenced.SeriesInstanceUID == series.uid
     assert {item.ReferencedSOPInstanceUID for item in referenced.ReferencedInstanceSequence} == uids
-    (message,) = caplog.messages
+    (message,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     wanted = "lacks StudyInstanceUID, SeriesInstanceUID, FrameOfReferenceUID, made up for its segmentation."
     assert message == f"{tmp_path / 'ct'}: {wanted}"

@@ -96,7 +96,7 @@ class Tracker:
         self.client.set_terminated(run_id)
 
     def _log_outputs(self, run_id: str, stage: Stage) -> None:
-        """Results of a tool's stage; the report, the figures and what was packed also belong to the chain."""
+        """Results of a tool's stage; the report and the figures also belong to the chain."""
         if not stage.tool:
             return
         for path in map(Path, stage.outputs):
@@ -109,8 +109,6 @@ class Tracker:
                 self.client.log_artifact(self.run_id, str(path))
                 for arm, figures in _read(path)["arms"].items():
                     self._log_figures(self.run_id, figures, f"{arm}/")
-            elif stage.tool == "pack":
-                self.client.log_artifact(self.run_id, str(path), "bundles")
 
     def _log_figures(self, run_id: str, figures: Mapping, prefix: str = "") -> None:
         for name, value in figures.items():

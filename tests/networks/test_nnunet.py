@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from abdoseg.networks import build_dynunet
+from abdoseg.nnunet.weights import nnunet_name
 from tests.networks.measure import giga_macs, parameter_count
 
 # Paper B's tumor network (papers-spec 3.5), turned from (z, y, x) to (x, y, z); its patch is 56x112x176 in (z, y, x).
@@ -71,22 +72,6 @@ def test_convolutions_are_those_of_nnunet(plan):
         return sorted(shape for shape in shapes.values() if len(shape) == 5)
 
     assert kernels(ours) == kernels(theirs)
-
-
-def nnunet_name(name, stages):
-    """Where nnU-Net's own code keeps one of our parameters."""
-    block, *rest, leaf = name.split(".")
-    if block in ("output_block", "deep_supervision_heads"):
-        level = 0 if block == "output_block" else int(rest[0]) + 1
-        return f"decoder.seg_layers.{stages - 2 - level}.{leaf}"
-    if "transp_conv" in rest:
-        return f"decoder.transpconvs.{rest[0]}.{leaf}"
-    unit = next(part for part in rest if part in ("conv1", "conv2", "norm1", "norm2"))
-    convolution = f"convs.{int(unit[-1]) - 1}.{unit[:-1]}.{leaf}"
-    if block == "upsamples":
-        return f"decoder.stages.{rest[0]}.{convolution}"
-    stage = {"input_block": 0, "bottleneck": stages - 1}.get(block)
-    return f"encoder.stages.{int(rest[0]) + 1 if stage is None else stage}.0.{convolution}"
 
 
 def test_answers_are_those_of_nnunet_with_the_same_weights():

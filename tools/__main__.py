@@ -36,6 +36,7 @@ COMMANDS = (
     "predict",
     "evaluate",
     "report",
+    "study",
     "import",
     "export",
     "pack",

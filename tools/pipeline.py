@@ -20,7 +20,8 @@ def load_pipeline(name: str, preset: str | None, values: dict) -> list[Stage]:
 
     - ``{name}`` in any text is a parameter; a text that is one placeholder takes the parameter's type.
     - ``inherits: CHAIN`` brings the parameters and presets of another chain, and ``- inherit: STAGE`` puts one of its
-      stages here, equal to the last letter, so that in one work folder it is done once for both.
+      stages here, equal to the last letter, so that in one work folder it is done once for both. What stands beside it
+      takes the place of what the stage has; ``arguments`` one by one.
     - ``- each: {family: "{families}"}`` with ``stages`` repeats these for every value; for a number n, for 0..n, where
       ``{previous_...}`` is one less.
     - A stage with ``unless`` (``when``) is left out where that value is set (is not set).
@@ -96,7 +97,9 @@ def _filled(items: list[dict], parameters: dict, inherited: dict) -> Iterator[di
             continue
         definition = dict(item)
         if "inherit" in definition:
-            definition = inherited[definition.pop("inherit")] | definition
+            base = inherited[definition.pop("inherit")]
+            arguments = base.get("arguments", {}) | definition.get("arguments", {})
+            definition = base | definition | {"arguments": arguments}
         yield _fill(definition, parameters)
 
 

@@ -39,6 +39,15 @@ def test_an_inherited_stage_is_the_same_stage(tmp_path):
         assert stages[original.name].key({"audit": "a"}, "data") == original.key({"audit": "a"}, "data")
 
 
+def test_an_inherited_stage_can_be_varied(tmp_path):
+    """Its arguments one by one, all else as a whole."""
+    varied = {"inherit": "plan", "name": "plan_small", "after": [], "arguments": {"spacing": 6}}
+    stages = stages_of(tmp_path, [{"inherit": "audit"}, {"inherit": "plan"}, varied])
+    assert stages["plan"].arguments == {"grid": [5]}
+    assert stages["plan_small"].arguments == {"grid": [5], "spacing": 6}
+    assert (stages["plan_small"].tool, stages["plan_small"].after) == ("plan", ())
+
+
 def test_parameters_and_presets_of_both_chains_hold(tmp_path):
     stages = stages_of(tmp_path, [{"inherit": "audit"}, {"inherit": "plan"}], preset="demo")
     assert (stages["audit"].arguments, stages["plan"].arguments) == ({"seed": 1}, {"grid": [9]})
@@ -126,3 +135,16 @@ def test_the_two_chains_share_their_stages():
     other = {stage.name: stage for stage in load_pipeline("two_stage", "demo", PLACES)}
     stages = {stage.name: stage for stage in load_pipeline("cascade", "demo", PLACES)}
     assert {name: stages[name] for name in shared} == {name: other[name] for name in shared}
+
+
+def test_the_direct_students_learn_what_the_audit_found():
+    """The baseline of paper A's Table 4: no teacher, no merged label, and what is not drawn is background."""
+    stages = {stage.name: stage for stage in load_pipeline("direct", "demo", PLACES)}
+    assert not {"teacher", "merge", "coarse", "fine"} & set(stages)
+    for arm, mask in (("direct", False), ("direct_masked", True)):
+        for part in ("coarse", "fine"):
+            arguments = stages[f"{part}_{arm}"].arguments
+            assert arguments["datalist"] == "/work/audit/datalist.json"
+            assert arguments["mask_unknown"] is mask
+            assert stages[f"{part}_{arm}"].configs == ("train.yaml", "demo.yaml")
+        assert stages[f"score_{arm}"].arguments["predictions"] == f"/work/predictions/{arm}"

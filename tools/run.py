@@ -9,6 +9,7 @@ from pathlib import Path
 from abdoseg.files import CaseError
 from tools.chain import BUNDLES, Manifests, Stage, data_signature
 from tools.faults import fault_of
+from tools.lock import sole_user
 from tools.pipeline import load_pipeline
 
 
@@ -57,7 +58,7 @@ def run(
     wanted = _wanted(stages, only)
     _check_prerequisites(wanted, stages, keys, manifests)
     options = {"data_dir": data_dir, "preset": preset, **parameters}
-    with _tracker(tracking, chain, root, options) as tracker:
+    with sole_user(root), _tracker(tracking, chain, root, options) as tracker:
         for number, stage in enumerate(stages, 1):
             if stage in wanted:
                 _do(stage, keys[stage.name], manifests, f"[{number}/{len(stages)}] {stage.name}", tracker)

@@ -1,0 +1,51 @@
+"""A work folder has one user at a time, also when that one was killed."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from abdoseg.files import CaseError
+from tools.lock import sole_user
+
+HOLD = """
+import sys, time
+from tools.lock import sole_user
+with sole_user(sys.argv[1]):
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def hold(folder) -> subprocess.Popen:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "in\n"
+    return process
+
+
+def test_the_second_process_is_told_who_is_there_and_a_killed_one_leaves_the_folder_free(tmp_path):
+    folder = tmp_path / "new" / "work"
+    first = hold(folder)
+    told = rf"{folder}: process {first.pid} on .+ is at work in this folder"
+    try:
+        with pytest.raises(CaseError, match=told), sole_user(folder):
+            pytest.fail("two processes in one folder")
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    with sole_user(folder):
+        assert (folder / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+
+
+def test_folders_do_not_disturb_each_other(tmp_path):
+    with sole_user(tmp_path / "one"), sole_user(tmp_path / "two"):
+        assert (tmp_path / "one" / ".lock").exists()
+
+
+def test_an_error_inside_comes_out_and_frees_the_folder(tmp_path):
+    with pytest.raises(OSError, match="no space"), sole_user(tmp_path):
+        raise OSError("no space")
+    with sole_user(tmp_path):
+        pass

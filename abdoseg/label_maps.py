@@ -67,6 +67,20 @@ def open_volume(path: str | os.PathLike) -> nib.Nifti1Image:
     return image
 
 
+def read_voxels(image: nib.Nifti1Image, path: str | os.PathLike) -> np.ndarray:
+    """Read the voxels of an opened volume, (x, y, z) in the type they are stored in.
+
+    Raises
+    ------
+    CaseError
+        If the file ends too early or its compression is broken; the sentence names ``path``.
+    """
+    try:
+        return np.asanyarray(image.dataobj)
+    except _UNREADABLE as error:
+        raise CaseError(f"{path}: the voxels cannot be read, the file is broken or cut short ({error}).") from error
+
+
 def read_label_map(path: str | os.PathLike) -> tuple[np.ndarray, nib.Nifti1Image]:
     """Read a label map as uint8 (x, y, z) in its stored orientation, together with its image (grid and header).
 
@@ -76,11 +90,7 @@ def read_label_map(path: str | os.PathLike) -> tuple[np.ndarray, nib.Nifti1Image
         If the file is missing, broken or cut short, not three-dimensional, or holds an unknown label value.
     """
     image = open_volume(path)
-    try:
-        values = np.asanyarray(image.dataobj)
-    except _UNREADABLE as error:
-        raise CaseError(f"{path}: the voxels cannot be read, the file is broken or cut short ({error}).") from error
-    return as_label_map(values, path), image
+    return as_label_map(read_voxels(image, path), path), image
 
 
 def grid_difference(volume: nib.Nifti1Image, reference: nib.Nifti1Image) -> str | None:
@@ -97,6 +107,15 @@ def grid_difference(volume: nib.Nifti1Image, reference: nib.Nifti1Image) -> str 
     if not shifts.max() <= GRID_TOLERANCE_VOXELS * spacing.min():
         return f"another affine (a corner lies {shifts.max():.3g} mm away)"
     return None
+
+
+def turned_to(volume: nib.Nifti1Image, reference: nib.Nifti1Image) -> nib.Nifti1Image:
+    """Give a volume with its axes in the order and direction of a reference's; nothing is resampled.
+
+    Whether the grids then agree, `grid_difference` tells.
+    """
+    to_reference = np.linalg.inv(reference.affine) @ volume.affine
+    return volume.as_reoriented(nib.orientations.io_orientation(to_reference))
 
 
 def count_voxels(labels: np.ndarray) -> np.ndarray:

@@ -1,13 +1,22 @@
 """Label maps of other data sets as ours: values or mask files mapped, sides told apart, unknown values refused."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from abdoseg.datalist import case_id
 from abdoseg.datasets.convention import LabelConvention
+from abdoseg.datasets.sides import right_side
+from abdoseg.files import CaseError
+from abdoseg.label_maps import grid_difference, open_volume, read_label_map, read_voxels
+from abdoseg.labels import BACKGROUND_ID, TUMOR_ID
+
+UNKNOWN = 255
+FIRST_PAIR = 200  # while a map is made, pairs not yet told apart have the values 200, 201, ...
+HIGHEST_SOURCE = 65535
 
 
 def convert_labels(
@@ -34,9 +43,66 @@ def convert_labels(
     Raises
     ------
     CaseError
-        If a value is not a whole number or one that the convention does not name.
+        If a value is not a whole number or one that the convention does not name, or there is no mask.
     """
-    raise NotImplementedError
+    pairs = sorted({target for target in convention.mapping.values() if isinstance(target, tuple)})
+    codes = {
+        source: FIRST_PAIR + pairs.index(target) if isinstance(target, tuple) else target
+        for source, target in convention.mapping.items()
+    }
+    if isinstance(volumes, np.ndarray):
+        labels = _from_values(volumes, codes, name)
+    else:
+        labels = _from_masks(volumes, codes, name)
+    for index, (right, left) in enumerate(pairs):
+        both = labels == FIRST_PAIR + index
+        labels[both] = left
+        labels[right_side(both, affine, bridge=labels == TUMOR_ID)] = right
+    return labels
+
+
+def _from_values(values: np.ndarray, codes: dict, name: str | os.PathLike) -> np.ndarray:
+    """Look every value up; the table is as long as the highest value."""
+    whole = values
+    if values.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            whole = values.astype(np.int64)
+        if (wrong := whole != values).any():
+            raise CaseError(f"{name}: label values are whole numbers, not {values[wrong].flat[0]:g}.")
+    elif values.dtype.kind not in "biu":
+        raise CaseError(f"{name}: a label map holds whole numbers, not values of type {values.dtype}.")
+    lowest, highest = int(whole.min()), int(whole.max())
+    if lowest < 0 or highest > HIGHEST_SOURCE:
+        value = lowest if lowest < 0 else highest
+        raise CaseError(f"{name}: unknown label value {value}; this data set has {_listed(codes)}.")
+    table = np.full(highest + 1, UNKNOWN, dtype=np.uint8)
+    table[BACKGROUND_ID] = BACKGROUND_ID
+    for source, code in codes.items():
+        if source <= highest:
+            table[source] = code
+    labels = table[whole.astype(np.uint8) if whole.dtype == bool else whole]
+    if (wrong := labels == UNKNOWN).any():
+        value = whole[wrong].flat[0]
+        raise CaseError(f"{name}: unknown label value {value:g}; this data set has {_listed(codes)}.")
+    return labels
+
+
+def _from_masks(volumes: Iterable[tuple[str, np.ndarray]], codes: dict, name: str | os.PathLike) -> np.ndarray:
+    """Lay the masks over each other, the tumor on top; a pair that is not told apart yet counts as its right one."""
+    labels = None
+    for stem, mask in volumes:
+        if stem not in codes:
+            continue
+        labels = np.zeros(mask.shape, dtype=np.uint8) if labels is None else labels
+        free = (labels < codes[stem]) & (labels != TUMOR_ID)
+        labels[(mask != 0) & free] = codes[stem]
+    if labels is None:
+        raise CaseError(f"{name}: no mask of {_listed(codes)} among its files.")
+    return labels
+
+
+def _listed(codes: dict) -> str:
+    return ", ".join(map(str, sorted(codes)))
 
 
 def read_labels(
@@ -59,4 +125,18 @@ def read_labels(
     CaseError
         If a file is missing or broken, the masks differ in their grids, or a value is unknown.
     """
-    raise NotImplementedError(Path)
+    if isinstance(label, str | os.PathLike):
+        if convention.is_identity:
+            return read_label_map(label)
+        image = open_volume(label)
+        return convert_labels(read_voxels(image, label), image.affine, convention, label), image
+    first = open_volume(label[0])
+    return convert_labels(_masks(label, first), first.affine, convention, Path(label[0]).parent), first
+
+
+def _masks(paths: Sequence[str | os.PathLike], first: nib.Nifti1Image) -> Iterator[tuple[str, np.ndarray]]:
+    for path in paths:
+        image = open_volume(path)
+        if difference := grid_difference(image, first):
+            raise CaseError(f"{path}: has {difference}; all masks of a case lie on one grid.")
+        yield case_id(path), read_voxels(image, path)

@@ -2,25 +2,17 @@
 
 import logging
 import multiprocessing
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import nibabel as nib
 import numpy as np
 
 from abdoseg.files import CaseError
-from abdoseg.label_maps import grid_difference, open_volume, read_label_map
+from abdoseg.label_maps import grid_difference, open_volume, read_label_map, read_voxels
 
 logger = logging.getLogger(__name__)
 
 LOWEST_HU, HIGHEST_HU = -(2**15), 2**15 - 1
-
-
-def _voxels(image: nib.Nifti1Image, path: str) -> np.ndarray:
-    try:
-        return np.asanyarray(image.dataobj)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise CaseError(f"{path}: the voxels cannot be read, the file is broken or cut short ({error}).") from error
 
 
 def _nonzero_shape(volume: np.ndarray) -> list[int]:
@@ -58,7 +50,7 @@ def measure_case(case: dict) -> dict:
     difference = grid_difference(label_image, image)
     if difference:
         raise CaseError(f"{label_path}: its grid differs from that of {image_path}: {difference}.")
-    values = _voxels(image, image_path)
+    values = read_voxels(image, image_path)
     foreground = values[labels > 0].astype(np.float64)
     stored_shape = _nonzero_shape(values)
     if not foreground.size:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 from abdoseg.datalist import load_cases
 from abdoseg.files import CaseError, write_json
-from tools.layout import ENDINGS, FOLDERS
+from tools.layout import find_cases
 
 BUNDLES = Path(__file__).parent.parent / "bundles"
 PACKAGES = ("abdoseg", "monai", "torch", "numpy", "nibabel", "pytorch-ignite", "mlflow")
@@ -17,6 +18,12 @@ PACKAGES = ("abdoseg", "monai", "torch", "numpy", "nibabel", "pytorch-ignite", "
 def versions() -> dict[str, str]:
     """Installed versions of what decides a result."""
     return {package: version(package) for package in PACKAGES}
+
+
+def check_tracking(where: str | None) -> None:
+    """Raise a CaseError if an option ``tracking`` names no place; `tools.tracking.Store` has what it may be."""
+    if where not in (None, "mlflow") and "://" not in where:
+        raise CaseError(f"Unknown tracking {where!r}. Use 'mlflow', the address of a server, or leave it out.")
 
 
 @dataclass(frozen=True)
@@ -123,10 +130,28 @@ def read_manifest(path: Path) -> dict:
     return content
 
 
-def data_signature(data_dir: str | Path) -> str:
-    """Names, sizes and times of a data set's scans and labels, hashed: changes when one comes, goes or changes."""
-    root = Path(data_dir)
-    folders = [path for path in root.iterdir() if any(name.fullmatch(path.name) for name in FOLDERS.values())]
-    files = sorted(path for folder in folders for path in folder.rglob("*") if path.name.endswith(ENDINGS))
-    lines = [f"{path.relative_to(root)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+def data_signature(data: str | Path) -> str:
+    """Hash of a data set's cases, their files' sizes and times and what the labels mean: changes when one of them does.
+
+    Parameters
+    ----------
+    data : folder of a data set, or a datasets.yaml.
+
+    Raises
+    ------
+    CaseError
+        See `tools.layout.find_cases`.
+    """
+    root = Path(data).absolute()
+    candidates, excluded = find_cases(root)
+    lines = []
+    for case in [*candidates, *excluded]:
+        label = case.get("label", [])
+        files = [Path(path) for path in [case.get("image"), *([label] if isinstance(label, str) else label)] if path]
+        convention = case["source_labels"].as_dict() if "source_labels" in case else None
+        told = [case["id"], case.get("section"), convention]
+        for path in files:
+            state = path.stat() if path.exists() else None
+            told.append([os.path.relpath(path, root), state and state.st_size, state and state.st_mtime_ns])
+        lines.append(json.dumps(told))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,8 +1,9 @@
 """What the label values or mask files of a data set mean, and for which classes somebody looked in it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from abdoseg.datalist import case_id
 from abdoseg.labels import CLASS_IDS, NAMES
 
 
@@ -26,6 +27,21 @@ class LabelConvention:
     def is_identity(self) -> bool:
         """Whether the label maps can be used as they are: every value means what it means with us."""
         return all(source == target for source, target in self.mapping.items())
+
+    def for_masks(self, label: str | Sequence[str]) -> "LabelConvention":
+        """Leave out the annotated classes that have a mask file by this convention, but none in a case.
+
+        Of several masks of one class the first that the mapping names is its own: without the mask of the kidney, that
+        of its cyst says nothing about it. A case with a label map (one path) has all.
+        """
+        if self.annotated is None or isinstance(label, str):
+            return self
+        own: dict[int, int | str] = {}
+        for source, target in self.mapping.items():
+            for value in target if isinstance(target, tuple) else (target,):
+                own.setdefault(value, source)
+        present = {case_id(path) for path in label}
+        return replace(self, annotated=tuple(v for v in self.annotated if v not in own or own[v] in present))
 
     def as_dict(self) -> dict:
         """Give the convention in names, for JSON files and reports."""

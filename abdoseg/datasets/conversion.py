@@ -30,8 +30,8 @@ def convert_labels(
     Parameters
     ----------
     volumes : one (x, y, z) label map of whole numbers of any real type, in any orientation; or pairs (stem, mask) of
-        one mask a structure, which may be read one by one. Of overlapping masks the higher id stays, so that a tumor
-        lies over its organ; masks whose stem the convention does not name are left out.
+        one mask a structure, which may be read one by one. Where masks overlap the tumor stays, then a pair's, then the
+        higher id; masks whose stem the convention does not name are left out.
     affine : (4, 4) voxel to world, RAS mm: the person's right has the greater x.
     convention : of the data set.
     name : what an error names, the file as a rule.
@@ -88,14 +88,16 @@ def _from_values(values: np.ndarray, codes: dict, name: str | os.PathLike) -> np
 
 
 def _from_masks(volumes: Iterable[tuple[str, np.ndarray]], codes: dict, name: str | os.PathLike) -> np.ndarray:
-    """Lay the masks over each other, the tumor on top; a pair that is not told apart yet counts as its right one."""
+    """Lay the masks over each other: the tumor on top, then pairs that are not told apart yet, then by id."""
     labels = None
     for stem, mask in volumes:
         if stem not in codes:
             continue
         labels = np.zeros(mask.shape, dtype=np.uint8) if labels is None else labels
-        free = (labels < codes[stem]) & (labels != TUMOR_ID)
-        labels[(mask != 0) & free] = codes[stem]
+        drawn = mask != 0
+        if codes[stem] != TUMOR_ID:
+            drawn &= (labels < codes[stem]) & (labels != TUMOR_ID)
+        labels[drawn] = codes[stem]
     if labels is None:
         raise CaseError(f"{name}: no mask of {_listed(codes)} among its files.")
     return labels

@@ -47,7 +47,7 @@ def test_both_kidneys_on_one_half_of_the_grid_are_still_two():
 
 @pytest.mark.parametrize(("box", "is_right"), [(RIGHT, True), (LEFT, False)])
 def test_a_single_kidney_goes_by_the_middle_of_the_grid_with_all_its_pieces(box, is_right):
-    x, y, z = box
+    x, y, _ = box
     pieces = drawn((x, y, slice(2, 4)), (x, y, slice(5, 8)))
     assert right_side(pieces, RAS).sum() == (pieces.sum() if is_right else 0)
 
@@ -59,16 +59,12 @@ def test_a_far_speck_does_not_move_the_midline():
 
 
 def test_pieces_about_a_tumor_are_one_kidney():
-    # The right kidney is a rim on both sides of a tumor; its inner rim lies nearer to the left kidney than to the
-    # outer rim: gaps of 70 and 100 mm, and both rims are main pieces.
-    inner, outer = (slice(17, 19), slice(5, 9), slice(2, 8)), (slice(27, 29), slice(5, 9), slice(2, 8))
-    tumor = drawn((slice(19, 27), slice(4, 10), slice(2, 8)))
-    other = (slice(10, 12), slice(5, 9), slice(2, 8))
-    off_center = RAS + np.array([[0, 0, 0, -80], [0] * 4, [0] * 4, [0] * 4])
-    # Without the tumor the gap between the rims, at 10 mm from the middle of the grid, passes for the midline.
-    assert right_side(drawn(inner, outer, other), off_center).sum() == drawn(outer).sum()
-    right = right_side(drawn(inner, outer, other), off_center, bridge=tumor)
-    np.testing.assert_array_equal(right, drawn(inner, outer))
+    # The right kidney is a rim on both sides of a tumor, with the middles -50 and 50 mm; the left one lies at -120 mm.
+    other, inner, outer = (drawn((slice(x, x + 2), slice(5, 9), slice(2, 8))) for x in (2, 9, 19))
+    tumor = drawn((slice(11, 19), slice(4, 10), slice(2, 8)))
+    # Without the tumor the gap between the rims, at the middle of the grid, passes for the midline.
+    np.testing.assert_array_equal(right_side(other | inner | outer, RAS), outer)
+    np.testing.assert_array_equal(right_side(other | inner | outer, RAS, bridge=tumor), inner | outer)
 
 
 def test_a_horseshoe_kidney_is_cut_at_its_own_middle():
@@ -83,9 +79,8 @@ def test_a_horseshoe_kidney_is_cut_at_its_own_middle():
 
 
 def test_a_wide_kidney_that_barely_crosses_stays_whole():
-    # 120 mm wide, of which 20 mm (a sixth) lie beyond the middle of the grid.
-    wide = drawn((slice(3, 15), slice(5, 11), slice(2, 8)), (slice(13, 17), slice(5, 6), slice(2, 3)))
-    assert not right_side(wide, RAS).any()
+    # 140 mm wide, of which 20 mm (a seventh) lie beyond the middle of the grid.
+    assert not right_side(drawn((slice(3, 17), slice(5, 11), slice(2, 8))), RAS).any()
 
 
 def test_nothing_drawn():

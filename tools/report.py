@@ -8,12 +8,12 @@ from pathlib import Path
 
 from abdoseg.datalist import read_datalist
 from abdoseg.files import CaseError, atomic_path, write_json
-from abdoseg.metrics.summary import ORGANS, TUMOR
 from tools import report_page as html
-from tools.comparison import MEANING, MEASURES, compare_arms, comparison_rows, format_comparisons
+from tools.comparison import compare_arms, format_comparisons
 from tools.report_cases import case_pictures
-from tools.report_figures import label_statistics_figure, learning_curves_figure, scores_figure
-from tools.results import FEW_ARMS, case_mean, collect_results, format_results, ordered_arms, tumor_arms
+from tools.report_figures import label_statistics_figure, learning_curves_figure
+from tools.report_scores import scores_section
+from tools.results import collect_results, format_results, ordered_arms, tumor_arms
 
 CURVE_FILE = "learning_curve.jsonl"
 NETWORKS_IN_A_PICTURE = 4
@@ -105,7 +105,7 @@ def build_report(
         with atomic_path(output_html.with_name("overlay.png")) as temporary:
             temporary.write_bytes(pictures.get("median", next(iter(pictures.values()))))
     sections = [
-        _scores_section(scores),
+        scores_section(scores),
         html.section("Best, median and worst case", *overlays),
         _data_section(cases, findings),
         _curves_section(curves),
@@ -148,49 +148,6 @@ def _tiles(scores: Mapping[str, Mapping], seconds: Mapping[str, float]) -> dict[
     if seconds:
         tiles["all stages together"] = html.duration(sum(seconds.values()))
     return tiles
-
-
-def _scores_section(scores: Mapping[str, Mapping]) -> str:
-    if not scores:
-        return html.section("Scores", html.note("No scores: nothing has been evaluated."))
-    heads = ["case", *(f"{arm}: {what} DSC" for arm in scores for what in ("organ mean", "tumor"))]
-    rows = [
-        [case, *(text for content in scores.values() for text in _case_texts(content["cases"].get(case, {})))]
-        for case in sorted({case for content in scores.values() for case in content["cases"]})
-    ]
-    summaries = {arm: content["summary"] for arm, content in scores.items()}
-    few = len(scores) <= FEW_ARMS
-    official = html.folded("official FLARE23 scores", html.score_table(summaries, means=False))
-    return html.section(
-        "Scores",
-        html.paragraph(
-            f"DSC and NSD are means over the n scans that contain the class. The official FLARE23 scores "
-            f"{'beside' if few else 'below'} them give full marks to a class that is rightly absent. "
-            "An arm that has no tumor class scores 0 on every tumor."
-        ),
-        html.score_table(summaries, official=few),
-        "" if few else official,
-        *_comparison_parts(scores),
-        html.picture(scores_figure(scores), "DSC of every scan by class"),
-        html.paragraph("A dot is a scan that contains the class, a bar the mean."),
-        html.folded("every case", html.table(heads, rows)),
-    )
-
-
-def _comparison_parts(scores: Mapping[str, Mapping]) -> list[str]:
-    comparisons = compare_arms(scores)
-    if not comparisons:
-        return []
-    heads = ["arm", *(text for title, _ in MEASURES.values() for text in (title, "n"))]
-    return [
-        f"<h3>Differences from the {html.escape(comparisons[0]['baseline'])}</h3>",
-        html.table(heads, comparison_rows(comparisons)),
-        html.paragraph(MEANING),
-    ]
-
-
-def _case_texts(classes: Mapping) -> tuple[str, str]:
-    return html.number(case_mean(classes, ORGANS)), html.number(case_mean(classes, [TUMOR]))
 
 
 def _data_section(cases: Mapping, findings: Mapping) -> str:

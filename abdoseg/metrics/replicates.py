@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from abdoseg.metrics.flare import DECIMALS
-from abdoseg.metrics.paired import CONFIDENCE, RESAMPLES
+from abdoseg.metrics.intervals import CONFIDENCE, RESAMPLES
 
 
 def replicated_mean(replicates: Sequence[Mapping[str, float]], seed: int = 0) -> dict:

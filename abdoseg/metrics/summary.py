@@ -1,10 +1,11 @@
 """Means over many cases: over the scans that contain a class, and as FLARE23 reports them."""
 
 from collections.abc import Iterable, Mapping
-from statistics import fmean
+
+import numpy as np
 
 from abdoseg.labels import NAMES, ORGAN_IDS, TUMOR_ID
-from abdoseg.metrics.flare import DECIMALS
+from abdoseg.metrics.flare import rounded
 
 ORGANS = tuple(NAMES[organ] for organ in ORGAN_IDS)
 TUMOR = NAMES[TUMOR_ID]
@@ -80,4 +81,4 @@ def _organ_mean(classes: Mapping[str, Mapping], key: str) -> float | None:
 
 def _mean(values: Iterable[float]) -> float | None:
     values = list(values)
-    return round(fmean(values), DECIMALS) if values else None
+    return rounded(np.mean(values)) if values else None

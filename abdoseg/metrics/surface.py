@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
 from surface_distance.lookup_tables import create_table_neighbour_code_to_surface_area
 
 INSIDE = 0b11111111
@@ -14,8 +13,9 @@ def surface_dsc(first: np.ndarray, second: np.ndarray, spacing: Sequence[float],
 
     A surface element sits at each corner between voxels whose 2x2x2 neighborhood is neither empty nor full; its area
     comes from the marching-cubes table of that package, its distance runs to the nearest element of the other surface.
-    The neighbors are looked up in a k-d tree and only up to the tolerance, instead of by distance transforms of the
-    whole volume, which gives the same numbers several times faster. Voxels outside the arrays count as background.
+    Whether that distance is within the tolerance is all that is asked, so that it is looked up in the rows around each
+    element instead of by distance transforms of the whole volume: the same numbers in a fraction of the time. Voxels
+    outside the arrays count as background.
 
     Parameters
     ----------
@@ -30,18 +30,18 @@ def surface_dsc(first: np.ndarray, second: np.ndarray, spacing: Sequence[float],
     if first.shape != second.shape or first.ndim != 3:
         raise ValueError(f"The masks have shapes {first.shape} and {second.shape}; give two 3-D masks of one shape.")
     areas = create_table_neighbour_code_to_surface_area(tuple(float(size) for size in spacing))
-    first_corners, first_areas = _surface_elements(first, areas)
-    second_corners, second_areas = _surface_elements(second, areas)
+    first_surface, first_areas = _surface(first, areas)
+    second_surface, second_areas = _surface(second, areas)
     total = first_areas.sum() + second_areas.sum()
     if total == 0:
         return float("nan")
-    matched = first_areas[_within(first_corners, second_corners, spacing, tolerance)].sum()
-    matched += second_areas[_within(second_corners, first_corners, spacing, tolerance)].sum()
+    matched = first_areas[_within(first_surface, second_surface, spacing, tolerance)].sum()
+    matched += second_areas[_within(second_surface, first_surface, spacing, tolerance)].sum()
     return float(matched / total)
 
 
-def _surface_elements(mask: np.ndarray, areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (n, 3) where the surface passes and the area in mm^2 of each element.
+def _surface(mask: np.ndarray, areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners where the surface passes, one more along each axis than voxels, and the area in mm^2 of each of them.
 
     The code of a corner has one bit for each of its eight voxels. The bits' weights (128, 64, ..., 1 in C order) are
     products of one factor an axis, so that one weighted sum of neighbors along each axis builds the code.
@@ -51,30 +51,55 @@ def _surface_elements(mask: np.ndarray, areas: np.ndarray) -> tuple[np.ndarray, 
     codes = codes[:, :-1] * np.uint8(4) + codes[:, 1:]
     codes = codes[:, :, :-1] * np.uint8(2) + codes[:, :, 1:]
     surface = (codes != 0) & (codes != INSIDE)
-    return np.argwhere(surface), areas[codes[surface]]
+    return surface, areas[codes[surface]]
 
 
-def _within(corners: np.ndarray, others: np.ndarray, spacing: Sequence[float], tolerance: float) -> np.ndarray:
-    """Which of the corners have one of the others at most ``tolerance`` mm away.
+def _within(surface: np.ndarray, other: np.ndarray, spacing: Sequence[float], tolerance: float) -> np.ndarray:
+    """Which corners of a surface, in C order, have a corner of the other one at most ``tolerance`` mm away.
 
-    Distances of exactly the tolerance are common and must not depend on where in the volume the corner lies. So the
-    tree, which compares rounded coordinates, searches a hair further, and distances from whole index differences
-    decide; where the nearest one is a rounding error too far, so are others that are just as near, and all are tried.
+    Around an element, the rows along x that pass within the tolerance are looked at, the nearest row first: in each, a
+    corner of the other surface must be as near along x as the tolerance leaves. That reach is found by computing the
+    distances just as the package does, so that those of exactly the tolerance are decided alike.
     """
-    if len(corners) == 0 or len(others) == 0:
-        return np.zeros(len(corners), dtype=bool)
-    spacing = np.asarray(spacing, dtype=np.float64)
-    tree = cKDTree(others * spacing)
-    reach = tolerance * (1 + 1e-9) + 1e-9
-    _, nearest = tree.query(corners * spacing, distance_upper_bound=reach)
-    within = nearest < len(others)
-    found = np.flatnonzero(within)
-    within[found] = _distances(corners[found], others[nearest[found]], spacing) <= tolerance
-    for index in found[~within[found]]:
-        equals = others[tree.query_ball_point(corners[index] * spacing, reach)]
-        within[index] = (_distances(corners[index], equals, spacing) <= tolerance).any()
+    offsets, reaches = _rows_within(other.shape, spacing, tolerance)
+    far = int(reaches.max()) + 1
+    margins = np.abs(offsets).max(axis=0)
+    rows = np.pad(_row_distances(other, far), ((0, 0), *((margin, margin) for margin in margins)), constant_values=far)
+    x, y, z = np.nonzero(surface)
+    places = np.ravel_multi_index((x, y + margins[0], z + margins[1]), rows.shape)
+    steps = offsets @ np.array([rows.shape[2], 1])
+    rows = rows.ravel()
+    within = np.zeros(len(places), dtype=bool)
+    searching = np.arange(len(places))
+    for step, reach in zip(steps, reaches, strict=True):
+        found = rows[places[searching] + step] <= reach
+        within[searching[found]] = True
+        searching = searching[~found]
     return within
 
 
-def _distances(corners: np.ndarray, others: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    return np.sqrt((((corners - others) * spacing) ** 2).sum(axis=-1))
+def _rows_within(shape: Sequence[int], spacing: Sequence[float], tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows along x that pass within the tolerance of a corner, the nearest first.
+
+    Returns
+    -------
+    offsets : (n, 2) steps along (y, z) from the corner to the row.
+    reaches : (n,) largest step along x that is within the tolerance in that row.
+    """
+    steps = [min(count - 1, int(tolerance / size) + 1) for count, size in zip(shape, spacing, strict=True)]
+    x, y, z = (np.arange(-count, count + 1) * size for count, size in zip(steps, spacing, strict=True))
+    # Summed in the order of SciPy's distance transform, which the package uses, so that equal distances are equal here.
+    squares = (x[steps[0] :] ** 2)[:, None, None] + (y**2)[:, None] + z**2
+    counts = np.count_nonzero(np.sqrt(squares) <= tolerance, axis=0)
+    rows = np.argwhere(counts)
+    rows = rows[np.argsort(squares[0][tuple(rows.T)], kind="stable")]
+    return rows - steps[1:], counts[tuple(rows.T)] - 1
+
+
+def _row_distances(surface: np.ndarray, far: int) -> np.ndarray:
+    """Steps along x from each corner to the nearest surface corner of its row, ``far`` where there is none so near."""
+    steps = np.where(surface, 0, far).astype(np.min_scalar_type(far + 1))
+    for ahead, behind in ((steps[1:], steps[:-1]), (steps[-2::-1], steps[:0:-1])):
+        for after, before in zip(ahead, behind, strict=True):
+            np.minimum(after, before + 1, out=after)
+    return steps

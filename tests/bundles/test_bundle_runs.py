@@ -16,7 +16,7 @@ from monai.transforms import Compose, LoadImaged, SaveImaged
 
 from abdoseg.networks import build_network, read_architecture
 from tests.bundles.tiny import NETWORK_BUNDLES, REPOSITORY, copy_tiny, metadata_of, name_of, raw, run, workflow
-from tools.evaluate import score_case
+from tools.case_scores import score_case
 
 
 def weights_of(bundle):
@@ -80,7 +80,7 @@ def test_trained_weights_label_scans_and_evaluate_scores_the_same_labels(trained
     np.testing.assert_array_equal(label.affine, scan.affine)
     assert len(np.unique(label.dataobj)) > 1
     highest = metadata_of(trained)["network_data_format"]["outputs"]["pred"]["value_range"][1]
-    expected = score_case(tmp_path / "0004.nii.gz", source / "0004.nii.gz", range(1, highest + 1))
+    expected = score_case(tmp_path / "0004.nii.gz", source / "0004.nii.gz", range(1, highest + 1))["scores"]
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["cases"] == {"0004": expected}
     assert scores["summary"]["classes"]["liver"] == {

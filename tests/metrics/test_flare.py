@@ -6,6 +6,7 @@ from surface_distance import compute_surface_dice_at_tolerance, compute_surface_
 
 from abdoseg.labels import CLASS_IDS
 from abdoseg.metrics import case_presence, flare_scores
+from abdoseg.metrics.flare import single_slice_tubes
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:surface_distance")
 
@@ -85,6 +86,27 @@ def test_a_tube_in_one_slice_is_scored_on_that_slice():
     assert flare_scores(box(AORTA, (4, 8), (4, 8), (3, 9)), reference, MM)[AORTA] == {"dsc": 1, "nsd": 1}
     assert flare_scores(box(AORTA, (6, 10), (4, 8), (3, 9)), reference, MM)[AORTA]["dsc"] == 0.5
     assert flare_scores(box(AORTA, (4, 8), (4, 8), (6, 9)), reference, MM)[AORTA] == {"dsc": 0, "nsd": 0}
+
+
+def test_the_organs_on_which_the_official_script_stops():
+    """Those in one slice of the reference that are predicted anywhere; an esophagus in two slices is scored."""
+    reference = box(AORTA, (4, 8), (4, 8), (5, 6)) + box(VENA_CAVA, (10, 12), (4, 8), (2, 3))
+    reference += box(ESOPHAGUS, (14, 16), (4, 8), (8, 10))
+    prediction = np.where(reference == VENA_CAVA, 0, reference)
+    assert single_slice_tubes(prediction, reference) == [AORTA]
+    assert single_slice_tubes(np.where(reference == AORTA, LIVER, reference), reference) == [VENA_CAVA]
+
+
+def test_scores_are_rounded_as_numpy_does():
+    """DSC = 2 * 1 / 40000 = 0.00005: NumPy rounds this half to the even 0.0, Python to 0.0001, as it is a bit above."""
+    reference, prediction = np.zeros((2, 100, 200), dtype=np.uint8), np.zeros((2, 100, 200), dtype=np.uint8)
+    reference[0] = LIVER
+    prediction[1] = LIVER
+    prediction[1, 0, 0] = 0
+    prediction[0, 0, 0] = LIVER
+    assert round(2 / 40000, 4) == 0.0001
+    assert round(np.float64(2 / 40000), 4) == 0
+    assert flare_scores(prediction, reference, MM)[LIVER]["dsc"] == 0
 
 
 def official_scores(prediction, reference, spacing):

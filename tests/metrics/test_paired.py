@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from abdoseg.metrics.paired import paired_difference
+from abdoseg.metrics.paired import compare_classes, holm, paired_difference, signed_rank_p
 
 
 def test_only_scans_that_both_have_count():
@@ -44,3 +44,43 @@ def test_the_other_way_round_the_sign_turns_and_the_same_call_gives_the_same():
     assert first == paired_difference(scores, baseline)
     assert back["difference"] == -first["difference"]
     assert back["interval"] == pytest.approx([-bound for bound in first["interval"][::-1]], abs=0.03)
+
+
+def test_signed_rank_by_hand():
+    """Gains of 1, 2, 3 and 4 in scans a to d and a loss of 5 in e: the ranks of the gains sum to 10, of the loss to 5.
+
+    Of the 32 equally likely signs, these have a rank sum of at most 5 on the smaller side: none, {1}, {2}, {3}, {4},
+    {5}, {1,2}, {1,3}, {1,4}, {2,3}: 10, on either side, so p = 20 / 32.
+    """
+    gains = {"a": 1, "b": 2, "c": 3, "d": 4, "e": -5}
+    assert signed_rank_p(gains, dict.fromkeys(gains, 0)) == pytest.approx(20 / 32)
+
+
+def test_signed_rank_leaves_out_scans_without_a_difference_or_a_partner():
+    scores = {"a": 0.3, "b": 0.5, "c": 0.7, "d": 0.9, "x": 0.1}
+    baseline = {"a": 0.2, "b": 0.4, "c": 0.7, "d": 0.8, "y": 0.2}
+    assert signed_rank_p(scores, baseline) == pytest.approx(2 / 2**3)
+    assert signed_rank_p(scores, scores) == 1
+    assert signed_rank_p({}, scores) is None
+
+
+def test_holm_by_hand():
+    """0.01 * 4, 0.015 * 3, 0.03 * 2 and 0.031 * 1, which must not come below the one before it."""
+    found = holm({"d": 0.031, "a": 0.01, "c": 0.03, "none": None, "b": 0.015})
+    assert found == pytest.approx({"d": 0.06, "a": 0.04, "c": 0.06, "none": None, "b": 0.045})
+    assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
+
+
+def test_classes_are_corrected_together():
+    generator = np.random.default_rng(3)
+    baseline = {name: dict(enumerate(generator.uniform(0, 0.5, 12))) for name in ("liver", "spleen")}
+    scores = {
+        "liver": {case: value + 0.1 + 0.001 * case for case, value in baseline["liver"].items()},
+        "spleen": {case: value + (0.1 if case % 2 else -0.1) for case, value in baseline["spleen"].items()},
+        "aorta": {},
+    }
+    found = compare_classes(scores, baseline)
+    assert found["liver"]["p"] == float(f"{2 / 2**12:.4g}")
+    assert found["liver"]["p_holm"] == float(f"{4 / 2**12:.4g}")
+    assert found["spleen"]["p_holm"] == found["spleen"]["p"] == 1
+    assert found["aorta"] == {"difference": None, "interval": None, "n": 0, "p": None, "p_holm": None}

@@ -7,39 +7,13 @@ import numpy as np
 import pytest
 
 from abdoseg.files import CaseError
-from tools.evaluate import evaluate, score_case
-
-LIVER, SPLEEN, AORTA, TUMOR = 1, 3, 5, 14
-AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
-
-
-def save(path, labels, affine=AFFINE):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(labels.astype(np.uint8), affine), path)
-    return path
-
-
-def scan(shift=0):
-    """A liver of 10 x 10 x 6 voxels, an aorta in z 0..7 and a tumor in the liver, moved by ``shift`` along x."""
-    labels = np.zeros((20, 16, 12))
-    labels[2 + shift : 12 + shift, 2:12, 3:9] = LIVER
-    labels[4 + shift : 6 + shift, 4:6, 4:6] = TUMOR
-    labels[14:18, 8:12, 0:8] = AORTA
-    return labels
+from tests.tools.score_data import AFFINE, AORTA, LIVER, SPLEEN, TUMOR, save, save_folders, scan
+from tools.evaluate import evaluate
 
 
 @pytest.fixture
 def folders(tmp_path):
-    """Three cases; case 3 has no tumor, its prediction is perfect; case 2 is moved by one voxel."""
-    without_tumor = np.where(scan() == TUMOR, LIVER, scan())
-    for name, true, predicted in (
-        ("case_1", scan(), scan()),
-        ("0002", scan(), scan(1)),
-        ("case_3", without_tumor, without_tumor),
-    ):
-        save(tmp_path / "truth" / f"{name}.nii.gz", true)
-        save(tmp_path / "predicted" / f"{name}.nii.gz", predicted)
-    return tmp_path / "predicted", tmp_path / "truth"
+    return save_folders(tmp_path)
 
 
 def test_folders(folders, tmp_path, capsys):
@@ -133,25 +107,27 @@ def test_some_cases_and_some_classes(folders):
     assert evaluate(*folders, cases="case_3", classes="1,14")["summary"]["classes"]["tumor"]["n"] == 0
 
 
-@pytest.mark.parametrize("axes", ["LPS", "SAR", "PIR"])
-def test_a_scan_stored_in_another_orientation_scores_the_same(folders, tmp_path, axes):
-    """The aorta's highest slice is missed, which costs nothing, unless z is taken for another axis or runs down."""
-    true, predicted = scan(), scan(1)
-    predicted[14:18, 8:12, 7] = 0
-    expected = score_case(save(tmp_path / "a.nii.gz", predicted), save(tmp_path / "b.nii.gz", true))
-    assert expected["aorta"]["dsc"] == 1
-    transform = nib.orientations.axcodes2ornt(axes)
-    twins = []
-    for name, labels in (("c.nii.gz", predicted), ("d.nii.gz", true)):
-        twin = nib.Nifti1Image(labels.astype(np.uint8), AFFINE).as_reoriented(transform_from_ras(transform))
-        assert "".join(nib.aff2axcodes(twin.affine)) == axes
-        nib.save(twin, tmp_path / name)
-        twins.append(tmp_path / name)
-    assert score_case(*twins) == expected
+def test_where_the_official_script_stops_a_note_says_what_is_scored(folders, capsys):
+    predicted, truth = folders
+    for folder in folders:
+        labels = scan()
+        labels[14:18, 8:12, 0:8] = 0
+        labels[14:18, 8:12, 5] = AORTA
+        save(folder / "case_3.nii.gz", labels)
+    result = evaluate(predicted, truth)
+    assert list(result["notes"]) == ["case_3"]
+    assert result["cases"]["case_3"]["aorta"] == {"dsc": 1, "nsd": 1, "present": True}
+    assert "note: case_3: The reference's aorta lies in one slice, where the official" in capsys.readouterr().out
+    assert evaluate(predicted, truth, classes="liver")["notes"] == {}
 
 
-def transform_from_ras(orientation):
-    return nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), orientation)
+def test_cases_in_processes_score_the_same_in_the_same_order(folders):
+    predicted, truth = folders
+    (predicted / "0002.nii.gz").write_bytes(b"broken")
+    alone, together = (evaluate(predicted, truth, strict=True, num_workers=number) for number in (0, 2))
+    assert together == alone
+    assert list(together["cases"]) == ["case_1", "case_3"]
+    assert list(together["failed"]) == ["0002"]
 
 
 def test_faulty_cases_are_named_and_the_others_scored(folders, tmp_path, capsys):
@@ -195,6 +171,14 @@ def test_what_cannot_start_is_refused_in_one_sentence(folders, tmp_path):
     ):
         with pytest.raises(CaseError, match=message):
             evaluate(*arguments[:2], output, *arguments[3:])
+    for options, message in (
+        ({"annotated": "1"}, "add --strict"),
+        ({"against": "x.json"}, "add --strict"),
+        ({"strict": True, "against": str(tmp_path / "x.json")}, "x.json: no strict scores to compare with"),
+        ({"strict": True, "annotated": "livre"}, "Unknown class 'livre'"),
+    ):
+        with pytest.raises(CaseError, match=message):
+            evaluate(predicted, truth, output, **options)
     save(truth / "0002.nii", scan())
     with pytest.raises(CaseError, match=r"case 0002 has a second file 0002\.nii"):
         evaluate(predicted, truth, output)

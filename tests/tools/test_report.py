@@ -184,6 +184,25 @@ def test_five_arms(work, capsys):
     assert "<summary>official FLARE23 scores</summary>" in text
 
 
+def test_strict_scores_are_shown_where_they_are_there(work):
+    report(str(work))
+    text = (work / "report/index.html").read_text()
+    assert "Strict scores" not in text
+    assert "notes on the official rules" not in text
+    evaluate(work / "predictions/student", work.parent / "truth", output=work / "scores/student.json", strict=True)
+    scores = json.loads((work / "scores/student.json").read_text())
+    write_json(work / "scores/student.json", {**scores, "notes": {"a": ["The aorta <1>"]}})
+    report(str(work))
+    text = (work / "report/index.html").read_text()
+    assert text.count("Strict scores of the") == 1
+    liver = scores["strict"]["summary"]["classes"]["liver"]
+    low, high = liver["dsc_interval"]
+    assert f"{liver['dsc']:.3f} [{low:.3f}, {high:.3f}]" in text
+    assert "<td>20 mm and above</td><td>4</td><td>4</td><td>0</td>" in text
+    assert "Every scan in which somebody looked for tumors has one." in text
+    assert "The aorta &lt;1&gt;" in text
+
+
 def test_two_arms_of_which_one_knows_no_tumor_are_not_compared(work, capsys):
     report(str(work))
     assert json.loads((work / "results.json").read_text())["comparisons"] == []

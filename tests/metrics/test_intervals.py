@@ -1,0 +1,33 @@
+"""Bootstrap intervals: against the normal distribution, and where there is none to give."""
+
+import numpy as np
+import pytest
+
+from abdoseg.metrics.intervals import bootstrap_interval
+
+
+def mean_of(values):
+    return lambda scans: values[scans].mean(axis=-1)
+
+
+def test_of_many_scans_it_is_that_of_the_normal_distribution():
+    values = np.random.default_rng(0).normal(0.8, 0.1, 400)
+    half = 1.96 * values.std(ddof=1) / 20
+    expected = [values.mean() - half, values.mean() + half]
+    assert bootstrap_interval(mean_of(values), 400) == pytest.approx(expected, abs=0.001)
+
+
+def test_the_seed_decides():
+    values = np.random.default_rng(0).normal(0.8, 0.1, 12)
+    assert bootstrap_interval(mean_of(values), 12) == bootstrap_interval(mean_of(values), 12)
+    assert bootstrap_interval(mean_of(values), 12) != bootstrap_interval(mean_of(values), 12, seed=1)
+
+
+def test_decimals():
+    low, high = bootstrap_interval(mean_of(np.array([0.123456, 0.654321, 0.3])), 3, decimals=1)
+    assert (low, high) == (round(low, 1), round(high, 1))
+
+
+@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.5, 0.5], [np.nan, np.nan, np.nan]])
+def test_nothing_to_vary(values):
+    assert bootstrap_interval(mean_of(np.array(values)), len(values)) is None

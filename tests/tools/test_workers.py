@@ -1,0 +1,73 @@
+"""Cases in processes: all are done, those that fail or are killed are named, the others go on."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from abdoseg.files import CaseError
+from tools.workers import run_cases
+
+
+def work(what, value):
+    """What the tests' processes do."""
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "leave":
+        os._exit(3)
+    if what == "fault":
+        raise CaseError(f"{value}.nii.gz: it is broken; mend it.")
+    if what == "bug":
+        raise ZeroDivisionError("nothing to divide by")
+    if what == "slow":
+        time.sleep(value)
+    return os.getpid(), value
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 20])
+def test_faults_cost_no_other_case(num_workers):
+    cases = {"a": ("fine", 1), "b": ("fault", "b"), "c": ("bug", 0), "d": ("fine", 2), "e": ("fine", 3)}
+    done = {name: (result, reason) for name, result, reason in run_cases(work, cases, num_workers)}
+    assert set(done) == set(cases)
+    assert [done[name][0][1] for name in "ade"] == [1, 2, 3]
+    assert done["b"] == (None, "b.nii.gz: it is broken; mend it.")
+    assert done["c"] == (None, "nothing to divide by")
+    assert all((done[name][0][0] == os.getpid()) == (num_workers < 2) for name in "ade")
+
+
+def test_a_killed_process_is_named_and_replaced():
+    cases = {
+        "a": ("kill", 0),
+        "b": ("fine", 1),
+        "c": ("leave", 0),
+        "d": ("fine", 2),
+        "e": ("kill", 0),
+        "f": ("fine", 3),
+    }
+    done = {name: (result, reason) for name, result, reason in run_cases(work, cases, num_workers=2)}
+    assert [done[name][0][1] for name in "bdf"] == [1, 2, 3]
+    assert "killed by signal 9" in done["a"][1]
+    assert "killed by signal 9" in done["e"][1]
+    assert "(exit code 3)" in done["c"][1]
+
+
+def test_two_processes_work_at_once_and_as_they_come():
+    cases = {"long": ("slow", 1.0), "short": ("slow", 0.01), "next": ("slow", 0.01)}
+    start = time.perf_counter()
+    order = [name for name, *_ in run_cases(work, cases, num_workers=2)]
+    assert order == ["short", "next", "long"]
+    assert time.perf_counter() - start < 30
+
+
+def test_few_cases_need_no_process():
+    done = run_cases(work, dict.fromkeys("abc", ("fine", 0)))
+    assert {result[0] for _, result, _ in done} == {os.getpid()}
+
+
+def test_who_stops_listening_stops_the_work():
+    cases = {str(number): ("slow", 0.05) for number in range(100)}
+    start = time.perf_counter()
+    for _ in run_cases(work, cases, num_workers=2):
+        break
+    assert time.perf_counter() - start < 2

@@ -146,8 +146,8 @@ class CaseStage(ABC):
     def _case(self, case: dict) -> tuple[dict, bool]:
         """Give the summary of a case, and whether it was done now (True) or found up to date (False)."""
         inputs = self.inputs(case)
-        state = {"id": case["id"], "kind": case["kind"], **self.settings_of(case), "inputs": _fingerprints(inputs)}
-        found = _read_summary(self._summary_path(case))
+        state = {"id": case["id"], "kind": case["kind"], **self.settings_of(case), "inputs": fingerprints(inputs)}
+        found = read_summary(self._summary_path(case))
         if all(path.is_file() for path in self.maps(case)) and all(found.get(key) == state[key] for key in state):
             return found, False
         # Written last: a summary that fits its inputs proves that the maps are complete.
@@ -190,7 +190,8 @@ def read_on_grid(path: str | os.PathLike, grid: nib.Nifti1Image, kind: str, othe
     return read_label_map(path)[0]
 
 
-def _fingerprints(inputs: dict[str, str]) -> dict[str, dict]:
+def fingerprints(inputs: dict[str, str]) -> dict[str, dict]:
+    """Give path, size and time of each input file, by role; CaseError if one is not there."""
     prints = {}
     for role, path in inputs.items():
         try:
@@ -201,7 +202,8 @@ def _fingerprints(inputs: dict[str, str]) -> dict[str, dict]:
     return prints
 
 
-def _read_summary(path: Path) -> dict:
+def read_summary(path: Path) -> dict:
+    """Read the JSON file that proves a case done; {} where it is missing or broken."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):

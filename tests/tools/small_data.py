@@ -14,6 +14,8 @@ SHAPE = (24, 20, 18)
 AFFINE = np.diag([-12.0, 12.0, 14.0, 1.0]) + np.array([[0, 0, 0, 130], [0, 0, 0, -110], [0, 0, 0, -90], [0] * 4])
 ORGANS = tuple(range(1, 14))
 FIVE = (1, 2, 3, 4, 13)
+# Row by row from the right to the left: liver and right kidney lie on the right of spleen and left kidney.
+PLACES = (1, 13, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 2, 14)
 COARSE = {"kind": "residual_unet", "channels": [4, 8], "image_size": [16, 16, 16]}
 FINE = {"kind": "efficient_segnet", "channels": [4, 8], "image_size": [16, 16, 16]}
 STUDENT = {"kind": "coarse_to_fine", "coarse": COARSE, "fine": FINE}
@@ -53,9 +55,9 @@ def labels_of(classes, seed: int = 0) -> np.ndarray:
     """All 14 classes as boxes side by side, moved by the seed; those not in ``classes`` are 0."""
     labels = np.zeros(SHAPE, dtype=np.uint8)
     shift = seed % 3
-    for index in range(14):
+    for index, class_id in enumerate(PLACES):
         x, y = 2 + 5 * (index % 4) + shift, 2 + 4 * (index // 4)
-        labels[x : x + 3, y : y + 3, 4:14] = index + 1
+        labels[x : x + 3, y : y + 3, 4:14] = class_id
     return np.where(np.isin(labels, classes), labels, 0).astype(np.uint8)
 
 

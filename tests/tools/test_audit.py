@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from abdoseg.datalist import load_cases
+from abdoseg.datasets.annotation import annotated_by_anatomy, annotated_by_count
 from abdoseg.files import CaseError
-from tools.audit import annotated_by_anatomy, annotated_by_count, audit
+from tools.audit import audit
 
 SHAPE = (12, 10, 8)
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2.0, 0, 20], [0, 0, 5.0, 30], [0, 0, 0, 1]])
@@ -20,7 +21,7 @@ ORGANS = list(range(1, 14))
 
 def save_image(path: Path, shape=SHAPE, affine=AFFINE) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    values = np.random.default_rng(0).integers(-1000, 1000, shape).astype(np.int16)
+    values = np.random.default_rng(list(path.name.encode())).integers(-1000, 1000, shape).astype(np.int16)
     nib.save(nib.Nifti1Image(values, affine), path)
     return path
 
@@ -166,7 +167,7 @@ FAULTS = {
     "shape": ("label", replace_label(shape=(12, 10, 7)), "0006.nii.gz: has shape (12, 10, 7) instead of (12, 10, 8)"),
     "affine": ("label", replace_label(affine=SHIFTED), "0006.nii.gz: has another affine (a corner lies 1 mm away)"),
     "value": ("label", replace_label(classes=[15]), "0006.nii.gz: unknown label value 15"),
-    "fraction": ("label", replace_label(classes=[1.5], dtype=np.float32), "0006.nii.gz: unknown label value 1.5"),
+    "fraction": ("label", replace_label(classes=[1.5], dtype=np.float32), "0006.nii.gz: label values such as 1.5"),
     "empty label": ("label", replace_label(classes=[]), "0006.nii.gz: the label is empty"),
     "no label": ("label", Path.unlink, "0006_0000.nii.gz: has no label"),
     "no image": ("image", Path.unlink, "0006.nii.gz: has no image"),
@@ -226,8 +227,9 @@ def test_what_stops_the_audit_is_said_in_one_sentence_and_nothing_is_written(fla
     shutil.rmtree(flare / "imagesTr10")
     with pytest.raises(CaseError, match="no training images found"):
         audit(str(flare), str(output))
+    assert not output.exists()
     save_image(flare / "imagesTr10" / "0001_0000.nii.gz")
     save_label(flare / "labelsTr10" / "0001.nii.gz", [])
     with pytest.raises(CaseError, match=r"not one usable training case; the first reason: .*0001\.nii\.gz"):
         audit(str(flare), str(output))
-    assert not output.exists()
+    assert not (output / "datalist.json").exists()

@@ -1,0 +1,126 @@
+"""Faults that a NIfTI header shows: dimensions, affine, its two forms, voxel size."""
+
+import os
+import zlib
+
+import nibabel as nib
+import numpy as np
+
+from abdoseg.checks.faults import Fault, fault
+from abdoseg.files import CaseError
+from abdoseg.label_maps import open_volume
+
+SMALLEST_SIDE_MM, LARGEST_SIDE_MM = 0.1, 20.0
+LARGEST_COSINE = (
+    0.01  # between two voxel axes, 0.6 degrees: header rounding stays below, the least gantry tilt is above
+)
+FORM_TOLERANCE_VOXELS = 0.5
+LEAST_VOLUME = 1e-6  # of a voxel, in that of a box with the same sides
+
+
+def open_checked(path: str | os.PathLike) -> tuple[nib.Nifti1Image | None, list[Fault]]:
+    """Open a NIfTI file without reading its voxels; give it as one volume (x, y, z), or None, and its faults."""
+    try:
+        image = open_volume(path)
+    except CaseError as error:
+        shape = _stored_shape(path)
+        found = dimension_fault(path, shape) if shape else Fault("unreadable", str(path), str(error))
+        if found.kind != "trailing_axis":
+            return None, [found]
+        stored = nib.load(path)
+        if not has_meaning(stored.affine):
+            return None, [found, *affine_faults(path, stored)]
+        volume = stored.dataobj.reshape(shape[:3])
+        return type(stored)(volume, stored.affine, stored.header), [found]
+    if found := dimension_fault(path, image.shape):
+        return None, [found]
+    if (dtype := image.get_data_dtype()).kind not in "iuf":
+        return None, [fault("unreadable", path, f"holds values of type {dtype}", "give one number a voxel")]
+    return image, []
+
+
+def _stored_shape(path: str | os.PathLike) -> tuple[int, ...] | None:
+    try:
+        image = nib.load(path)
+    except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError):
+        return None
+    return image.shape if isinstance(image, nib.Nifti1Image) else None
+
+
+def dimension_fault(path: str | os.PathLike, shape: tuple[int, ...]) -> Fault | None:
+    """Give the fault of a file that does not hold one volume (x, y, z) of more than one slice."""
+    if len(shape) > 3 and set(shape[3:]) == {1} and min(shape[:3]) > 1:
+        return fault("trailing_axis", path, f"has shape {shape}", f"a copy of shape {shape[:3]} takes its place")
+    if len(shape) != 3 or 0 in shape:
+        remedy = "give one volume with three dimensions (x, y, z); a series in time is split into its volumes"
+        return fault("dimensions", path, f"has shape {shape}", remedy)
+    if 1 in shape:
+        return fault("one_slice", path, f"has shape {shape}, one slice", "give the whole volume")
+    return None
+
+
+def affine_faults(path: str | os.PathLike, image: nib.Nifti1Image) -> list[Fault]:
+    """Give the faults of an image's affine.
+
+    A left-handed affine (stored as LAS, say) is no fault: NIfTI allows it, and every reader of this project turns scans
+    by their affine. One that is wrong shows by the organs' sides, or by a qform that says otherwise.
+    """
+    affine = image.affine
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    if not has_meaning(affine):
+        remedy = "write a header with the scan's voxel size and orientation"
+        return [fault("affine", path, f"its affine has no meaning (voxel sides {_mm(sides)})", remedy)]
+    faults = []
+    axes = affine[:3, :3] / sides
+    cosine = max(abs(axes[:, a] @ axes[:, b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+    if cosine > LARGEST_COSINE:
+        tilt = np.degrees(np.arcsin(min(cosine, 1)))
+        what = f"its voxel axes are {tilt:.1f} degrees off right angles"
+        faults.append(fault("sheared", path, what, "resample the scan to a grid with right angles, gantry tilt undone"))
+    if not SMALLEST_SIDE_MM <= sides.min() <= sides.max() <= LARGEST_SIDE_MM:
+        remedy = f"check the header's units; {SMALLEST_SIDE_MM:g} to {LARGEST_SIDE_MM:g} mm are usual"
+        faults.append(fault("spacing", path, f"its voxel sides are {_mm(sides)}", remedy))
+    return faults + _form_faults(path, image)
+
+
+def _form_faults(path: str | os.PathLike, image: nib.Nifti1Image) -> list[Fault]:
+    codes = int(image.header["sform_code"]), int(image.header["qform_code"])
+    if not any(codes):
+        remedy = "write one; without it nobody can tell left from right"
+        return [fault("no_orientation", path, "its header has neither sform nor qform", remedy)]
+    if not all(codes):
+        return []
+    try:
+        sform, qform = image.get_sform(), image.get_qform()
+    except (ValueError, np.linalg.LinAlgError, nib.spatialimages.HeaderDataError) as error:
+        return [fault("sform_qform", path, f"its qform cannot be read ({error})", "write the qform anew")]
+    moved = qform.copy()
+    moved[:3, 3] = sform[:3, 3]
+    shift = corner_shifts(moved, sform, image.shape[:3]).max()
+    if not shift <= FORM_TOLERANCE_VOXELS:
+        seen = " and ".join("".join(map(str, nib.aff2axcodes(form))) for form in (sform, qform))
+        what = f"its sform and qform disagree by up to {shift:.3g} voxels (they say {seen})"
+        return [fault("sform_qform", path, what, "find out which is right and write it as both")]
+    distance = np.linalg.norm(sform[:3, 3] - qform[:3, 3])
+    if distance > FORM_TOLERANCE_VOXELS * np.linalg.norm(sform[:3, :3], axis=0).min():
+        remedy = "write one origin; here the sform counts"
+        return [fault("origin", path, f"its sform and qform have origins {distance:.3g} mm apart", remedy)]
+    return []
+
+
+def has_meaning(affine: np.ndarray) -> bool:
+    """Whether an affine (4, 4) is one of a volume: finite, its three axes of some length and not in one plane."""
+    if not np.isfinite(affine).all():
+        return False
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(abs(np.linalg.det(affine[:3, :3])) > LEAST_VOLUME * sides.prod())
+
+
+def corner_shifts(affine: np.ndarray, reference: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Distances of a volume's corners under two affines, along each axis, in voxels of the reference: (8, 3)."""
+    corners = np.array([[*((np.array(shape) - 1) * corner), 1] for corner in np.ndindex(2, 2, 2)], dtype=float).T
+    return np.abs((np.linalg.inv(reference) @ affine @ corners - corners)[:3].T)
+
+
+def _mm(sides: np.ndarray) -> str:
+    return " x ".join(f"{side:.4g}" for side in sides) + " mm"

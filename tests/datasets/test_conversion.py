@@ -86,7 +86,7 @@ def test_labels_are_read_from_one_file_or_one_a_structure(tmp_path):
     masks = [save(tmp_path / f"{stem}.nii.gz", values) for stem, values in {"liver": [1, 0], "spleen": [0, 1]}.items()]
     convention = LabelConvention({"liver": 1, "spleen": 3})
     assert read_labels([str(mask) for mask in masks], convention)[0].ravel().tolist() == [1, 3]
-    save(masks[1], [0, 1], AFFINE + np.eye(4))
+    save(masks[1], [0, 1], np.diag([45.0, 40, 40, 1]))
     with pytest.raises(CaseError, match=r"spleen\.nii\.gz: has another affine .* all masks of a case lie on one grid"):
         read_labels(masks, convention)
     save(one, [1, 9])

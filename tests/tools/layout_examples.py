@@ -10,12 +10,12 @@ import numpy as np
 ORGANS = list(range(1, 14))
 SHAPE = (30, 18, 14)
 AFFINE = np.array([[12.0, 0, 0, -174], [0, 12, 0, -100], [0, 0, 12, 900], [0, 0, 0, 1]])
-# Corners of boxes of 4 x 4 x 6 voxels of 12 mm in RAS: the first axis grows to the person's right.
+# Corners of boxes of 12 mm voxels in RAS: the first axis grows to the person's right. Sizes that the audit believes.
 PLACES = {
     1: (23, 12), 2: (23, 2), 3: (3, 12), 4: (13, 12), 5: (13, 2), 6: (13, 7), 7: (18, 2), 8: (8, 2), 9: (18, 12),
     10: (8, 7), 11: (8, 12), 12: (18, 7), 13: (3, 2),
 }  # fmt: skip
-ADRENALS = (7, 8)
+SIZES = {1: (5, 8), 7: (2, 2), 8: (2, 2)}  # width and height in voxels; the others have 4 and 6
 BOWEL = (slice(23, 27), slice(7, 11), slice(4, 10))  # an organ that is none of ours
 
 
@@ -23,7 +23,7 @@ def body(tumor_in: int | None = None, without: tuple[int, ...] = ()) -> np.ndarr
     """All organs as boxes, in our ids, RAS; a tumor takes the upper half of one of them."""
     labels = np.zeros(SHAPE, dtype=np.uint8)
     for organ, (x, y) in PLACES.items():
-        side, height = (2, 2) if organ in ADRENALS else (4, 6)
+        side, height = SIZES.get(organ, (4, 6))
         labels[x : x + side, y : y + side, 4 : 4 + height] = organ
         if organ == tumor_in:
             labels[x : x + side, y : y + side, 7:10] = 14

@@ -1,6 +1,7 @@
 """Each layout from its files to the datalist: which case, for what, who looked for what, in our ids, sides right."""
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -23,6 +24,7 @@ def test_an_example_of_each_layout_ends_as_a_correct_datalist(layout, tmp_path):
     write(tmp_path / "data")
     result = audit(str(tmp_path / "data"), str(tmp_path / "out"), num_threads=1)
     assert result["failed"] == {}
+    assert json.loads(Path(result["audit"]).read_text())["faults"] == []
     found = {}
     for section in ("training", "unlabeled", "testing"):
         for case in load_cases(result["datalist"], section):

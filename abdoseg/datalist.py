@@ -2,15 +2,18 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from abdoseg.files import CaseError, write_json
-from abdoseg.labels import CLASS_IDS
+from abdoseg.labels import CLASS_IDS, ORGAN_IDS
 
 KINDS = {"training": ("strong", "weak", "unlabeled"), "unlabeled": ("unlabeled",), "testing": ("test",)}
 PATH_KEYS = ("image", "label")
+CLASS_KEYS = ("annotated_classes", "filled_classes")
 SPLIT_FLAGS = ("validation", "teacher_validation")
+# What the kind of a case alone tells of the classes that somebody looked for.
+KNOWN_BY_KIND = {"strong": ORGAN_IDS, "weak": (), "unlabeled": ()}
 
 
 def case_id(path_or_name: str | os.PathLike) -> str:
@@ -31,7 +34,8 @@ def check_datalist(datalist: dict, source: str | os.PathLike = "datalist") -> No
     ----------
     datalist : content of the JSON file: the sections ``training``, ``unlabeled`` and ``testing`` are lists of entries
         with a string ``id``, an ``image``, a ``kind`` that fits the section and, in ``training``, a ``label``;
-        ``annotated_classes`` lists ids in 1..14; the flags ``validation`` and ``teacher_validation`` are true or false.
+        ``annotated_classes`` and ``filled_classes`` list ids in 1..14; the flags ``validation`` and
+        ``teacher_validation`` are true or false.
     source : what the sentence names, the path of the file as a rule.
     """
     if not isinstance(datalist, dict):
@@ -61,9 +65,10 @@ def _entry_fault(entry: dict, section: str, kinds: Sequence[str]) -> str | None:
             return f"needs the key '{key}' with a text value, not {entry.get(key)!r}."
     if entry.get("kind") not in kinds:
         return f"(case '{entry['id']}') has the kind {entry.get('kind')!r}; use {_either(kinds)}."
-    classes = entry.get("annotated_classes", [])
-    if not isinstance(classes, list) or any(value not in CLASS_IDS for value in classes):
-        return f"(case '{entry['id']}') has annotated_classes {classes!r}; use a list of ids from 1 to 14."
+    for key in CLASS_KEYS:
+        classes = entry.get(key, [])
+        if not isinstance(classes, list) or any(value not in CLASS_IDS for value in classes):
+            return f"(case '{entry['id']}') has {key} {classes!r}; use a list of ids from 1 to 14."
     for flag in SPLIT_FLAGS:
         if not isinstance(entry.get(flag, False), bool):
             return f"(case '{entry['id']}') has {flag} = {entry[flag]!r}; use true or false."
@@ -72,6 +77,25 @@ def _entry_fault(entry: dict, section: str, kinds: Sequence[str]) -> str | None:
 
 def _either(values: Sequence[str]) -> str:
     return " or ".join(f"'{value}'" for value in values)
+
+
+def known_classes(entry: Mapping) -> list[int]:
+    """Give the classes of which a case's label tells all: where it has none of them, there is none.
+
+    These are the ``annotated_classes``, which a person looked for, and the ``filled_classes``, which a teacher did.
+    Background in the label means "nobody knows" for the other classes.
+
+    Parameters
+    ----------
+    entry : of a datalist. One without ``annotated_classes`` tells by its kind: strong cases have every organ; of weak
+        and unlabeled ones nothing is known; a test case, or one without a kind as in MONAI Label, is complete.
+
+    Returns
+    -------
+    list of int : ids in 1..14, ascending.
+    """
+    annotated = entry.get("annotated_classes", KNOWN_BY_KIND.get(entry.get("kind"), CLASS_IDS))
+    return sorted({*annotated, *entry.get("filled_classes", ())})
 
 
 def read_datalist(path: str | os.PathLike) -> dict:

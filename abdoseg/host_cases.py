@@ -23,7 +23,8 @@ def load_host_cases(
 
     A case tells by ``"hosts": {organ id: number of tumor foci}`` which organs have tumors ("0": foci without host), and
     by ``"tumor_known"`` whether all its tumors are drawn. An organ that stands there with 0 foci, in a case whose
-    tumors are known, is a healthy one. Cases without ``"hosts"`` are passed over.
+    tumors are known, is a healthy one. Cases without ``"hosts"`` are passed over. So the tumor is known in every
+    sample, drawn by a person or by the cascade, and there is no unknown class to leave out of the loss.
 
     Parameters
     ----------

@@ -1,11 +1,14 @@
 """Training losses of both papers, put together from MONAI's and PyTorch's parts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import torch
 from monai.losses import DeepSupervisionLoss, DiceLoss
 from monai.networks.utils import one_hot
 from torch import nn
+
+from abdoseg.partial_labels import Target, mask_unknown, merge_unknown, split_target
 
 
 class DiceCrossEntropyLoss(nn.Module):
@@ -14,12 +17,17 @@ class DiceCrossEntropyLoss(nn.Module):
     MONAI's ``DiceCELoss`` does not serve because its class weights also rescale the Dice half, and its
     ``DeepSupervisionLoss`` expects a list where ``DynUNet`` returns one stacked tensor.
 
+    Where a case has unknown classes, both halves take their marginal form, see `merge_unknown`: background means
+    "background or any unknown class", in every head, and an unknown class has no Dice of its own. The mean of Dice
+    still divides by all classes, so that a known class weighs the same in every case, however many others are unknown
+    there, and a batch without class weights and ``batch_dice`` has the mean loss of its cases.
+
     Parameters
     ----------
     class_weights : one weight a class, background first, for the cross-entropy half; None weighs all alike.
     smooth : added to numerator and denominator of Dice (nnU-Net: 1e-5).
     batch_dice : Dice of the whole batch as of one sample (an option of nnU-Net), so that a class that one sample lacks
-        is still learned from the others.
+        is still learned from the others. Cases in which a class is unknown add nothing to its Dice.
     """
 
     def __init__(
@@ -37,20 +45,25 @@ class DiceCrossEntropyLoss(nn.Module):
         weight = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.cross_entropy = nn.CrossEntropyLoss(weight=weight)
 
-    def single(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Loss of one output: logits (B, C, x, y, z), labels (B, 1, x, y, z) of integers."""
+    def single(self, logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
+        """Loss of one output: logits (B, C, x, y, z), labels (B, 1, x, y, z) of integers, perhaps flags (B, C)."""
+        if known is not None:
+            logits, labels = merge_unknown(logits, labels, known)
         return self.dice(logits, labels) + self.cross_entropy(logits, labels[:, 0].long())
 
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, target: Target) -> torch.Tensor:
         """Loss of logits (B, C, x, y, z), or (B, heads, C, x, y, z) as ``DynUNet`` stacks them in training.
 
-        The heads are weighted 1, 1/2, 1/4, ..., the coarsest 0, and the weights sum to 1 (nnU-Net's trainer).
+        The target is labels (B, 1, x, y, z), or a pair of them and (B, C) flags of the classes known in each case. The
+        heads are weighted 1, 1/2, 1/4, ..., the coarsest 0, and the weights sum to 1 (nnU-Net's trainer).
         """
         self.cross_entropy.to(logits.device)
+        labels, known = split_target(target, channels=logits.shape[-4])
         if logits.ndim == labels.ndim:
-            return self.single(logits.float(), labels)
+            return self.single(logits.float(), labels, known)
         heads = logits.unbind(dim=1)
-        return DeepSupervisionLoss(self.single, weights=head_weights(len(heads)))(list(heads), labels)
+        single = partial(self.single, known=known)
+        return DeepSupervisionLoss(single, weights=head_weights(len(heads)))(list(heads), labels)
 
 
 def head_weights(heads: int) -> list[float]:
@@ -74,6 +87,10 @@ class DiceBinaryCrossEntropyLoss(nn.Module):
 
     Channel 0 of the students is a constant (``abdoseg.networks.WithBackground``) and takes no part.
 
+    A channel that is unknown in a case adds nothing to the loss, see `mask_unknown`. The means still divide by all
+    channels, so that a known class weighs the same in every case, however many others are unknown there, and a batch
+    has the mean loss of its cases, in one process or in several.
+
     Parameters
     ----------
     positive_weights : one weight a learned channel (background left out) for the foreground voxels of its binary
@@ -90,12 +107,18 @@ class DiceBinaryCrossEntropyLoss(nn.Module):
         self.cross_entropy = nn.BCEWithLogitsLoss(pos_weight=weight)
         self.cross_entropy_weight = cross_entropy_weight
 
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Loss of logits (B, 1 + C, x, y, z) and labels (B, 1, x, y, z) of integers in 0..C."""
+    def forward(self, logits: torch.Tensor, target: Target) -> torch.Tensor:
+        """Loss of logits (B, 1 + C, x, y, z) and labels (B, 1, x, y, z) of integers in 0..C.
+
+        The target is these labels, or a pair of them and (B, 1 + C) flags of the classes known in each case.
+        """
         self.cross_entropy.to(logits.device)
+        labels, known = split_target(target, channels=logits.shape[1])
         learned = logits[:, 1:].float()
-        target = one_hot(labels.long(), num_classes=logits.shape[1])[:, 1:].to(learned.dtype)
-        return self.dice(learned, target) + self.cross_entropy_weight * self.cross_entropy(learned, target)
+        drawn = one_hot(labels.long(), num_classes=logits.shape[1])[:, 1:].to(learned.dtype)
+        if known is not None:
+            learned, drawn = mask_unknown(learned, drawn, known[:, 1:])
+        return self.dice(learned, drawn) + self.cross_entropy_weight * self.cross_entropy(learned, drawn)
 
 
 def frequency_weights(

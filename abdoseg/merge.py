@@ -1,5 +1,7 @@
 """The merge rule: a person's partial label and a teacher's pseudo label become one label map."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from abdoseg.files import CaseError
@@ -10,7 +12,11 @@ PERSON, TEACHER = 1, 2
 
 
 def merge_labels(
-    weak: np.ndarray, pseudo: np.ndarray, policy: str = "fill_background", min_present_voxels: int = 1
+    weak: np.ndarray,
+    pseudo: np.ndarray,
+    policy: str = "fill_background",
+    min_present_voxels: int = 1,
+    annotated: Collection[int] = (),
 ) -> np.ndarray:
     """Merge the label that a person drew with the label that a teacher predicted.
 
@@ -29,6 +35,8 @@ def merge_labels(
     policy : ``"fill_background"`` or ``"overwrite_pseudo"``.
     min_present_voxels : an organ counts as drawn from this many voxels in ``weak`` on; 1 is the papers' rule, more
         lets the teacher complete an organ of which only stray voxels are drawn.
+    annotated : ids that the person looked for. Such an organ without any voxel in ``weak`` is absent, and the
+        teacher's is not taken; the papers' rule, for which the label alone tells what was looked for, never meets one.
 
     Returns
     -------
@@ -45,7 +53,8 @@ def merge_labels(
     counts = count_voxels(weak)
     kept_from_pseudo = np.zeros(TUMOR_ID + 1, dtype=np.uint8)
     for c in ORGAN_IDS:
-        kept_from_pseudo[c] = c if counts[c] < min_present_voxels else BACKGROUND_ID
+        absent = c in annotated and counts[c] == 0
+        kept_from_pseudo[c] = c if counts[c] < min_present_voxels and not absent else BACKGROUND_ID
     return POLICIES[policy](weak, kept_from_pseudo[pseudo])
 
 

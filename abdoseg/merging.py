@@ -11,7 +11,7 @@ from abdoseg.case_stage import CaseStage, find_volume, read_on_grid
 from abdoseg.datalist import write_datalist
 from abdoseg.files import CaseError, write_json, write_label_map
 from abdoseg.label_maps import open_volume, read_label_map
-from abdoseg.labels import CLASS_IDS, NAMES
+from abdoseg.labels import CLASS_IDS, NAMES, ORGAN_IDS
 from abdoseg.merge import check_merge_settings, merge_labels, merge_summary, provenance
 
 COUNTS = ("kept", "filled", "discarded")
@@ -23,11 +23,13 @@ class MergeCases(CaseStage):
     Into ``output_dir`` come, for each case, ``labels/ID.nii.gz`` (the merged label, on the grid of the weak label),
     ``provenance/ID.nii.gz`` (0 nobody, 1 a person, 2 the teacher) and ``summary/ID.json`` (voxels kept, filled and
     discarded by class); at the end ``datalist.json``, in which the merged labels stand in place of the weak ones
-    (``"merged": true``, ``annotated_classes`` unchanged), and ``summary.json`` with the totals. Everything is written
-    aside and renamed. A case that is up to date (same settings, same size and time of its input files) is skipped.
-    A case that cannot be merged is set aside in the section ``excluded`` with its reason; the others go on.
+    (``"merged": true``, ``annotated_classes`` unchanged, ``filled_classes``: the organs that were left to the teacher),
+    and ``summary.json`` with the totals. Everything is written aside and renamed. A case that is up to date (same
+    settings, same size and time of its input files) is skipped. A case that cannot be merged is set aside in the
+    section ``excluded`` with its reason; the others go on.
 
-    A strong case needs no pseudo label: its own label is its merged label.
+    A strong case needs no pseudo label: its own label is its merged label, and nothing is filled. Tumors are never
+    filled: they stay unknown where no person looked for them, as they do in an unlabeled case.
 
     Parameters
     ----------
@@ -94,7 +96,8 @@ class MergeCases(CaseStage):
             for name, counts in summary["classes"].items():
                 for count in COUNTS:
                     totals[name][count] += counts[count]
-            training.append({**case, "label": f"labels/{case['id']}.nii.gz", "merged": True})
+            label = f"labels/{case['id']}.nii.gz"
+            training.append({**case, "label": label, "merged": True, "filled_classes": filled_classes(case)})
 
         datalist["training"] = training
         datalist["excluded"] = datalist.get("excluded", []) + taken.set_aside
@@ -135,14 +138,28 @@ class MergeCases(CaseStage):
             "let the teacher label this case first."
         )
 
+    def settings_of(self, case: dict) -> dict:
+        """Give the settings of the merge and what a person looked for in this case."""
+        return {**self.settings, "annotated": case.get("annotated_classes", [])}
+
     def work(self, case: dict, inputs: dict[str, str]) -> dict:
         """Merge one case and give its counts by class."""
         weak, pseudo, grid = _read_sources(inputs)
-        merged = weak if case["kind"] == "strong" else merge_labels(weak, pseudo, **self.settings)
+        merged = weak if case["kind"] == "strong" else merge_labels(weak, pseudo, **self.settings_of(case))
         label_path, provenance_path = self.maps(case)
         write_label_map(label_path, merged, grid)
         write_label_map(provenance_path, provenance(weak, pseudo, merged), grid)
         return {"classes": merge_summary(weak, pseudo, merged)}
+
+
+def filled_classes(case: dict) -> list[int]:
+    """Give the organs of a case that are left to the teacher: those that no person looked for; none of a strong case.
+
+    The teacher need not have found them: what it did not label there is absent, as far as anybody knows.
+    """
+    if case["kind"] == "strong":
+        return []
+    return [c for c in ORGAN_IDS if c not in case.get("annotated_classes", ())]
 
 
 def _read_sources(inputs: dict[str, str]) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Image]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from abdoseg.datalist import case_id, load_cases, write_datalist
+from abdoseg.datalist import case_id, known_classes, load_cases, write_datalist
 from abdoseg.files import CaseError
+from abdoseg.labels import CLASS_IDS, ORGAN_IDS
 
 
 def entry(name: str, kind: str = "weak", **more) -> dict:
@@ -41,6 +42,25 @@ def datalist() -> dict:
 )
 def test_case_id(name, expected):
     assert case_id(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "known"),
+    [
+        ({"kind": "weak", "annotated_classes": [14, 1]}, [1, 14]),
+        ({"kind": "weak", "annotated_classes": [14, 1], "filled_classes": [5, 2]}, [1, 2, 5, 14]),
+        ({"kind": "unlabeled", "annotated_classes": [], "filled_classes": [*ORGAN_IDS]}, [*ORGAN_IDS]),
+        ({"kind": "strong", "annotated_classes": [1, 14]}, [1, 14]),
+        # Entries that do not tell.
+        ({"kind": "strong"}, [*ORGAN_IDS]),
+        ({"kind": "weak"}, []),
+        ({"kind": "unlabeled", "filled_classes": [3]}, [3]),
+        ({"kind": "test"}, [*CLASS_IDS]),
+        ({"image": "a.nii.gz", "label": "b.nii.gz"}, [*CLASS_IDS]),
+    ],
+)
+def test_what_is_known_of_a_case(entry, known):
+    assert known_classes(entry) == known
 
 
 def test_relative_paths_count_from_the_file_and_absolute_ones_stay(tmp_path, datalist, monkeypatch):
@@ -104,6 +124,7 @@ def test_missing_file_section_and_kind_are_named(tmp_path, datalist):
         ({"label": ""}, "needs the key 'label'"),
         ({"kind": "test"}, "'0002'.*kind 'test'; use 'strong' or 'weak'"),
         ({"annotated_classes": [0, 1]}, "'0002'.*annotated_classes"),
+        ({"filled_classes": [15]}, r"'0002'.*filled_classes \[15\]; use a list of ids from 1 to 14"),
         ({"validation": "yes"}, "'0002'.*validation = 'yes'; use true or false"),
         ({"id": "0001"}, "case '0001' stands twice"),
     ],

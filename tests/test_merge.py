@@ -92,6 +92,14 @@ def test_stray_voxels_do_not_block_a_class_below_the_threshold(policy, expected)
 
 
 @pytest.mark.parametrize("policy", ["fill_background", "overwrite_pseudo"])
+def test_an_organ_that_was_looked_for_and_is_not_there_is_absent(policy):
+    """Liver drawn, pancreas (4) looked for in vain, aorta (5) with one stray voxel, spleen (3) not looked for."""
+    weak, pseudo = volume([1, 1, 5, 0, 0, 0]), volume([1, 1, 5, 5, 4, 3])
+    merged = [merge_labels(weak, pseudo, policy, least, annotated=[1, 4, 5]).ravel().tolist() for least in (1, 2)]
+    assert merged == [[1, 1, 5, 0, 0, 3], [1, 1, 5, 5, 0, 3]]
+
+
+@pytest.mark.parametrize("policy", ["fill_background", "overwrite_pseudo"])
 def test_a_predicted_tumor_is_never_taken(policy):
     np.testing.assert_array_equal(merge_labels(volume([0, 1]), volume([14, 14]), policy), volume([0, 1]))
 

@@ -5,12 +5,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from abdoseg.case_stage import CaseStage, read_on_grid
+from abdoseg.datalist import known_classes
 from abdoseg.files import CaseError, atomic_path, write_json, write_label_map
 from abdoseg.label_maps import open_volume
 from abdoseg.labels import BACKGROUND_ID, CLASS_IDS, NAMES, ORGAN_IDS
@@ -20,22 +21,13 @@ PARTIAL = ("ignore", "skip")
 FOLDER_NAME = re.compile(r"Dataset\d{3}_\w+")
 
 
-def known_classes(case: Mapping) -> set[int]:
-    """Give the classes that a case's label map tells all about: where it has none of them, there is none.
-
-    Those that a person annotated; in a merged label the teacher has drawn all other organs.
-    """
-    known = set(case.get("annotated_classes", CLASS_IDS if case["kind"] == "test" else ()))
-    return known | set(ORGAN_IDS) if case.get("merged") else known
-
-
-def nnunet_labels(labels: np.ndarray, known: set[int], classes: tuple[int, ...]) -> np.ndarray:
+def nnunet_labels(labels: np.ndarray, known: Collection[int], classes: tuple[int, ...]) -> np.ndarray:
     """Give a label map in which every voxel is a class, background or to be ignored.
 
     Parameters
     ----------
     labels : (x, y, z) uint8, ids 0 to 14.
-    known : see `known_classes`.
+    known : see `abdoseg.datalist.known_classes`.
     classes : ids that the network learns, 1 to n.
 
     Returns
@@ -47,7 +39,7 @@ def nnunet_labels(labels: np.ndarray, known: set[int], classes: tuple[int, ...])
     ignore = len(classes) + 1
     table = np.full(max(CLASS_IDS) + 1, ignore, dtype=np.uint8)
     table[list(classes)] = classes
-    if set(classes) <= known:
+    if set(classes) <= set(known):
         table[BACKGROUND_ID] = BACKGROUND_ID
     return table[labels]
 
@@ -113,7 +105,7 @@ class ExportRawData(CaseStage):
         """
         datalist = self.read("dataset.json")
         training = [case for case in datalist.get("training", []) if "label" in case]
-        complete = [case for case in training if set(self.classes) <= known_classes(case)]
+        complete = [case for case in training if set(self.classes) <= set(known_classes(case))]
         if not complete:
             raise CaseError(
                 f"{self.datalist}: no training case knows all {len(self.classes)} classes, so that no voxel would be "
@@ -177,7 +169,7 @@ class ExportRawData(CaseStage):
 
     def settings_of(self, case: dict) -> dict:
         """Give the stage's settings and the classes that the case's label tells all about."""
-        return {**self.settings, "known": sorted(known_classes(case))}
+        return {**self.settings, "known": known_classes(case)}
 
     def _remove_others(self, ids: set[str]) -> None:
         """Remove the cases of an earlier call that are no longer wanted; nnU-Net would count them in."""

@@ -1,9 +1,10 @@
 """Transforms of images, label maps and logits, in (x, y, z) and RAS; dictionary transforms end in d, as in MONAI."""
 
 from abdoseg.transforms.components import PAPER_COARSE, PAPER_FINE, ComponentRules, keep_components
-from abdoseg.transforms.flip import FLIP_AXES, RandAnatomicalFlipd, flip_image, flip_labels, flip_logits
+from abdoseg.transforms.flip import FLIP_AXES, RandAnatomicalFlipd, flip_flags, flip_image, flip_labels, flip_logits
 from abdoseg.transforms.geometry import affine_of, file_name_of, require_ras, resized_spacing, spacing_of
 from abdoseg.transforms.intensity import normalize_ct, window_and_standardize
+from abdoseg.transforms.known import KnownClassesd
 from abdoseg.transforms.resample import resize_labels, resize_volume, restore_labels
 from abdoseg.transforms.roi import box_extent_mm, box_on_source, expand_box, foreground_box, whole_box
 from abdoseg.transforms.save import SaveLabeld
@@ -17,6 +18,7 @@ __all__ = [
     "PAPER_FINE",
     "CheckScand",
     "ComponentRules",
+    "KnownClassesd",
     "LoadScand",
     "PrepareStudentd",
     "PrepareTeacherd",
@@ -27,6 +29,7 @@ __all__ = [
     "box_on_source",
     "expand_box",
     "file_name_of",
+    "flip_flags",
     "flip_image",
     "flip_labels",
     "flip_logits",

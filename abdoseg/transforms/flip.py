@@ -57,12 +57,24 @@ def flip_logits(logits: torch.Tensor, axis: str) -> torch.Tensor:
     flipped = flip_image(logits, axis)
     if axis != "left-right":
         return flipped
-    count = logits.shape[-4]
-    order = list(range(count))
+    order = torch.tensor(_mirrored_ids(logits.shape[-4]), device=logits.device)
+    return flipped.index_select(flipped.ndim - 4, order)
+
+
+def flip_flags(flags: torch.Tensor, axis: str, swap_sides: bool = True) -> torch.Tensor:
+    """Exchange the flags of left and right classes, (C,) by class id, where `flip_labels` exchanges their ids."""
+    if axis != "left-right" or not swap_sides:
+        return flags
+    return flags[_mirrored_ids(len(flags))]
+
+
+def _mirrored_ids(count: int) -> list[int]:
+    """Ids 0 to count - 1, those of `MIRROR_PAIRS` exchanged where both are among them."""
+    ids = list(range(count))
     for right, left in MIRROR_PAIRS:
         if max(right, left) < count:
-            order[right], order[left] = left, right
-    return flipped.index_select(flipped.ndim - 4, torch.tensor(order, device=logits.device))
+            ids[right], ids[left] = left, right
+    return ids
 
 
 class RandAnatomicalFlipd(RandomizableTransform, MapTransform):
@@ -79,6 +91,7 @@ class RandAnatomicalFlipd(RandomizableTransform, MapTransform):
     prob : probability of a flip.
     swap_sides : see `flip_labels`.
     allow_missing_keys : pass over keys that are not there.
+    known_key : key of the flags of `KnownClassesd`, (C,) by class id, if the case has any; they go with the labels.
 
     Raises
     ------
@@ -94,6 +107,7 @@ class RandAnatomicalFlipd(RandomizableTransform, MapTransform):
         prob: float = 0.5,
         swap_sides: bool = True,
         allow_missing_keys: bool = False,
+        known_key: str = "known",
     ) -> None:
         self.label_keys = (label_keys,) if isinstance(label_keys, str) else tuple(label_keys)
         images = (keys,) if isinstance(keys, str) else tuple(keys)
@@ -102,6 +116,7 @@ class RandAnatomicalFlipd(RandomizableTransform, MapTransform):
         _dimension(axis)
         self.axis = axis
         self.swap_sides = swap_sides
+        self.known_key = known_key
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None):
         """Seed the draw; returns itself."""
@@ -117,6 +132,8 @@ class RandAnatomicalFlipd(RandomizableTransform, MapTransform):
                 require_ras(result[key])
             if self._do_transform:
                 result[key] = self.apply(result[key], key in self.label_keys)
+        if self._do_transform and self.known_key in result:
+            result[self.known_key] = flip_flags(result[self.known_key], self.axis, self.swap_sides)
         return result
 
     def apply(self, array: torch.Tensor, is_label: bool) -> torch.Tensor:

@@ -31,8 +31,9 @@ class FilterPseudoTumors(CaseStage):
     the end
 
     - ``tumors.json``: the input, in which the cases with a kept tumor have these labels, ``"hosts"`` counts the kept
-      foci and ``"tumor_pseudo": true`` stands; such a case without a kept tumor is not in it. All other cases are
-      untouched. ``"tumor_known"`` stays false: an organ without a kept tumor is no healthy one;
+      foci, ``"tumor_pseudo": true`` stands and ``"filled_classes"`` has the tumor; such a case without a kept tumor is
+      not in it. All other cases are untouched. ``"tumor_known"`` stays false: an organ without a kept tumor is no
+      healthy one;
     - ``summary.json``: tumors kept and rejected by family, the cases left out and the reasons.
 
     Resumed, and faulty cases set aside, as `CaseStage` tells. A case without a prediction is such a case.
@@ -206,7 +207,9 @@ def _reason(found: dict) -> str:
 
 
 def _with_pseudo_tumor(case: dict, hosts: dict[str, int]) -> dict:
-    return {**case, "label": f"labels/{case['id']}.nii.gz", "hosts": hosts, "tumor_pseudo": True}
+    filled = sorted({*case.get("filled_classes", ()), TUMOR_ID})
+    label = f"labels/{case['id']}.nii.gz"
+    return {**case, "label": label, "hosts": hosts, "tumor_pseudo": True, "filled_classes": filled}
 
 
 def _by_family(decisions: list[dict]) -> dict[str, dict]:

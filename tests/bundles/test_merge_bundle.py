@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from abdoseg.datalist import load_cases, read_datalist, write_datalist
+from abdoseg.datalist import known_classes, load_cases, read_datalist, write_datalist
 from abdoseg.files import CaseError
 from abdoseg.merging import MergeCases
 
@@ -114,10 +114,11 @@ def test_datalist_keeps_what_a_person_drew_and_names_the_merged_labels(data):
     assert_merged(data)
     weak, _, strong = load_cases(result["datalist"])
     assert weak["annotated_classes"] == [14]
+    assert weak["filled_classes"] == list(range(1, 14))
     assert weak["validation"] is True
     assert weak["merged"] is True
     assert weak["image"] == str(data / "images" / "0001_0000.nii.gz")
-    assert strong["kind"] == "strong"
+    assert (strong["kind"], strong["filled_classes"]) == ("strong", [])
     np.testing.assert_array_equal(np.asarray(nib.load(strong["label"]).dataobj), volume(STRONG))
     np.testing.assert_array_equal(
         np.asarray(nib.load(data / "out" / "provenance" / "0003.nii.gz").dataobj), volume([1] * 13)
@@ -144,8 +145,22 @@ def test_unlabeled_cases_take_their_pseudo_labels_when_asked(data):
     result = merger(data, include_unlabeled=True).run()
     (case,) = load_cases(result["datalist"], kind="unlabeled")
     assert case["id"] == "0004"
+    assert known_classes(case) == list(range(1, 14))
     np.testing.assert_array_equal(np.asarray(nib.load(case["label"]).dataobj), volume([1, 2, 0, 4]))
     assert "unlabeled" not in read_datalist(result["datalist"])
+
+
+def test_an_organ_that_a_person_looked_for_stays_the_persons(data):
+    """The liver of case 0001 was looked for and is not there: the teacher's is not taken, but its pancreas is."""
+    merger(data).run()
+    content = read_datalist(data / "datalist.json")
+    content["training"][0]["annotated_classes"] = [1, 14]
+    write_datalist(data / "datalist.json", content)
+    result = merger(data).run()
+    assert (result["merged"], result["up_to_date"]) == (1, 2)
+    case = load_cases(result["datalist"])[0]
+    assert (case["annotated_classes"], case["filled_classes"]) == ([1, 14], list(range(2, 14)))
+    np.testing.assert_array_equal(np.asarray(nib.load(case["label"]).dataobj), volume([0, 0, 14, 14, 0, 0, 4]))
 
 
 def test_a_second_run_does_what_is_missing_or_stale_and_nothing_else(data):

@@ -124,15 +124,17 @@ def write_cases(folder: Path) -> Path:
         image = np.where(labels > 0, labels * 20.0, -200) + noise
         save(folder / f"{case}_0000.nii.gz", image.astype(np.int16), axcodes)
         save(folder / f"{case}.nii.gz", labels, axcodes)
-    strong, weak = {"kind": "strong", "annotated_classes": list(range(1, 14))}, {"kind": "weak", "merged": True}
+    organs = list(range(1, 14))
+    strong = {"kind": "strong", "annotated_classes": organs}
+    weak = {"kind": "weak", "merged": True, "annotated_classes": [14], "filled_classes": organs}
     held_out = {"validation": True, "teacher_validation": True}
     in_liver = {"hosts": {"0": 1, "1": 1, "4": 0}, "tumor_known": True}
     content = {
         "training": [
             {**files("0001"), **strong},
             {**files("0002"), **strong, **held_out},
-            {**files("0003"), **weak, "annotated_classes": [14], **in_liver},
-            {**files("0006"), **weak, "annotated_classes": [14], **in_liver, "validation": True},
+            {**files("0003"), **weak, **in_liver},
+            {**files("0006"), **weak, **in_liver, "validation": True},
         ],
         "testing": [{**files("0004"), "kind": "test"}, {"id": "0005", "image": "0005_0000.nii.gz", "kind": "test"}],
     }

@@ -15,7 +15,7 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from abdoseg.datalist import write_datalist
 from abdoseg.files import CaseError
 from abdoseg.labels import CLASS_IDS, ORGAN_IDS
-from abdoseg.nnunet.raw_data import ExportRawData, known_classes, nnunet_labels
+from abdoseg.nnunet.raw_data import ExportRawData, nnunet_labels
 from tests.tools.small_data import AFFINE, FIVE, ORGANS, SHAPE, labels_of, save, save_scan
 
 DRAWN = np.array([[[0, 1, 4, 14]]], dtype=np.uint8)
@@ -36,15 +36,6 @@ ALL = (*ORGANS, 14)
 )
 def test_what_a_voxel_becomes(known, classes, wanted):
     assert nnunet_labels(DRAWN, known, classes).ravel().tolist() == wanted
-
-
-def test_what_is_known_of_a_case():
-    weak = {"kind": "weak", "annotated_classes": [1, 14]}
-    assert known_classes(weak) == {1, 14}
-    assert known_classes({**weak, "merged": True}) == set(CLASS_IDS)
-    assert known_classes({"kind": "strong", "annotated_classes": list(ORGANS)}) == set(ORGANS)
-    assert known_classes({"kind": "weak"}) == set()
-    assert known_classes({"kind": "test"}) == set(CLASS_IDS)
 
 
 @pytest.fixture
@@ -151,7 +142,7 @@ def test_the_tumor_needs_cases_that_know_all(datalist):
     with pytest.raises(CaseError, match=r"no training case knows all 14 classes.* export a merged data list"):
         export(datalist, classes="all")
     content = json.loads(datalist.read_text())
-    content["training"][2]["merged"] = True
+    content["training"][2]["filled_classes"] = list(ORGANS)
     write_datalist(datalist, content)
     folder, result = export(datalist, classes="all")
     assert (result["complete"], result["partial"]) == (1, 2)

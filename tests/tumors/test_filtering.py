@@ -7,9 +7,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from abdoseg.datalist import load_cases, read_datalist, write_datalist
+from abdoseg.datalist import known_classes, load_cases, read_datalist, write_datalist
 from abdoseg.files import CaseError
 from abdoseg.host_cases import load_host_cases
+from abdoseg.labels import TUMOR_ID
 from abdoseg.tumors import Decision, FilterPseudoTumors, PseudoTumorRules
 from tests.tumors.stage_cases import body, load, save, with_tumor
 
@@ -36,8 +37,9 @@ def data(tmp_path):
     """A case with a true tumor, one that is held out, and the cases above with their predictions."""
     drawn = save(tmp_path / "labels" / "drawn.nii.gz", with_tumor(body(), IN_LIVER))
     held_out = save(tmp_path / "labels" / "held_out.nii.gz", body())
+    drawn_tumor = {"annotated_classes": [TUMOR_ID]}
     training = [
-        {"id": "drawn", "label": drawn, "kind": "weak", "hosts": {**NONE, "1": 1}, "tumor_known": True},
+        {"id": "drawn", "label": drawn, "kind": "weak", "hosts": {**NONE, "1": 1}, "tumor_known": True, **drawn_tumor},
         {"id": "held_out", "label": held_out, "kind": "weak", "hosts": NONE, "tumor_known": False, "validation": True},
     ]
     for name, (boxes, axcodes, known) in CASES.items():
@@ -76,7 +78,7 @@ def test_kept_tumors_join_the_true_ones(data):
     ):
         label = str(data / "out" / "labels" / f"{name}.nii.gz")
         expected = {"label": label, "hosts": {**NONE, **hosts}, "tumor_pseudo": True, "tumor_known": False}
-        assert after[name] == {**before[name], **expected}
+        assert after[name] == {**before[name], **expected, "filled_classes": [TUMOR_ID]}
         np.testing.assert_array_equal(load(label), with_tumor(body(), *kept))
     stored = nib.load(after["three"]["label"])
     assert (nib.aff2axcodes(stored.affine), stored.get_data_dtype()) == (tuple("PIR"), np.uint8)
@@ -93,6 +95,9 @@ def test_they_can_be_trained_on(data):
         "rest": [("stomach", 0)],
     }
     assert not load_host_cases(result["datalist"], "liver", validation=True)
+    listed = entries(result["datalist"])
+    for case in (case for found in samples.values() for case in found):
+        assert TUMOR_ID in known_classes(listed[case["id"]]), "background would be taught where nobody looked"
 
 
 def test_the_summary_tells_why(data):

@@ -26,8 +26,9 @@ def score_case(
 ) -> dict:
     """Score one prediction file against its reference file.
 
-    The official scores are those of the arrays as they are stored, with the voxel sizes of the reference's header, as
-    in the official script; for the strict ones both are turned to RAS.
+    Both are turned to RAS first, so that tubular organs are cut along the body however a scan is stored. The official
+    script, which takes the third axis as it is stored, does the same where that goes up (RAS, LPS, LAS, ...); a note
+    names the other scans. Voxel sizes are those of the reference's header for the official scores, as in the script.
 
     Parameters
     ----------
@@ -48,15 +49,14 @@ def score_case(
     CaseError
         If a file is missing or broken, holds an unknown label value, or the two grids differ.
     """
-    predicted_labels, true_labels, image = _read_pair(prediction, reference)
-    spacing = tuple(float(size) for size in image.header.get_zooms()[:3])
+    stored_prediction, stored_reference, image = _read_pair(prediction, reference)
+    predicted_labels, _ = to_ras(stored_prediction, image.affine)
+    true_labels, spacing = to_ras(stored_reference, image.affine)
     present = case_presence(true_labels)
     class_ids = tuple(class_ids)
+    official = flare_scores(predicted_labels, true_labels, _header_spacing(image), class_ids)
     result = {
-        "scores": {
-            NAMES[class_id]: {**score, "present": class_id in present}
-            for class_id, score in flare_scores(predicted_labels, true_labels, spacing, class_ids).items()
-        },
+        "scores": {NAMES[class_id]: {**score, "present": class_id in present} for class_id, score in official.items()},
         "tumor_by_host": None,
         "notes": _notes(predicted_labels, true_labels, image, class_ids),
         "strict": None,
@@ -65,11 +65,25 @@ def score_case(
     if TUMOR_ID in class_ids:
         from abdoseg.metrics.hosts import score_tumors_by_host  # imports torch and MONAI, which takes seconds
 
-        result["tumor_by_host"] = score_tumors_by_host(predicted_labels, true_labels)
+        result["tumor_by_host"] = score_tumors_by_host(stored_prediction, stored_reference)
     if annotated is not None:
         known = [class_id for class_id in class_ids if class_id in annotated]
-        result |= _strict(predicted_labels, true_labels, image.affine, known)
+        scores = strict_scores(predicted_labels, true_labels, spacing, known)
+        result["strict"] = {NAMES[class_id]: score for class_id, score in scores.items()}
+        if TUMOR_ID in known:
+            from abdoseg.metrics.lesions import match_lesions  # imports torch and MONAI, by way of abdoseg.tumors
+
+            voxel_ml = float(np.prod(spacing)) / MM3_PER_ML
+            result["lesions"] = match_lesions(predicted_labels, true_labels, voxel_ml)
     return result
+
+
+def _header_spacing(image: nib.Nifti1Image) -> tuple[float, ...]:
+    """Voxel size in mm along (x, y, z) by the header, whatever the affine says, as the official script takes it."""
+    sizes = {}
+    for (axis, _), size in zip(nib.io_orientation(image.affine), image.header.get_zooms(), strict=True):
+        sizes[int(axis)] = float(size)
+    return sizes[0], sizes[1], sizes[2]
 
 
 def _read_pair(
@@ -97,19 +111,7 @@ def _notes(
     axes = "".join(map(str, nib.aff2axcodes(image.affine)))
     if not axes.endswith("S") and not set(TUBULAR_IDS).isdisjoint(class_ids):
         notes.append(
-            f"Stored as {axes}: the official rules cut tubular organs along the third stored axis, which does not "
-            "go up the body; --strict cuts along the body."
+            f"Stored as {axes}: the official script cuts tubular organs along the third axis, which does not go up the "
+            "body here, so that its scores of them differ from these, cut along the body."
         )
     return notes
-
-
-def _strict(prediction: np.ndarray, reference: np.ndarray, affine: np.ndarray, annotated: list[int]) -> dict:
-    reference, spacing = to_ras(reference, affine)
-    prediction, _ = to_ras(prediction, affine)
-    scores = strict_scores(prediction, reference, spacing, annotated)
-    strict = {NAMES[class_id]: score for class_id, score in scores.items()}
-    if TUMOR_ID not in annotated:
-        return {"strict": strict}
-    from abdoseg.metrics.lesions import match_lesions  # imports torch and MONAI, by way of abdoseg.tumors
-
-    return {"strict": strict, "lesions": match_lesions(prediction, reference, float(np.prod(spacing)) / MM3_PER_ML)}

@@ -28,8 +28,8 @@ def flare_scores(
 
     Parameters
     ----------
-    prediction, reference : integer label maps (x, y, z) of the same shape, the official script takes them as they
-        are stored. Rule 3 cuts along the last axis, which goes up the body in RAS orientation.
+    prediction, reference : integer label maps (x, y, z) of the same shape, with z up the body (the last axis of an
+        array in RAS orientation): rule 3 cuts along the last axis.
     spacing : voxel size in mm along (x, y, z).
     classes : ids to score.
 

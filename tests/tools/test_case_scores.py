@@ -23,24 +23,17 @@ def stored_twice(folder, axes):
 
 
 @pytest.mark.parametrize("axes", ["LPS", "SAR", "PIR", "RAI"])
-def test_a_scan_stored_in_another_orientation_has_the_same_strict_scores(tmp_path, axes):
+def test_a_scan_stored_in_another_orientation_scores_the_same(tmp_path, axes):
+    """The official rules leave out the aorta's highest slice, which is missed; a note where their script would not."""
     upright, turned = (score_case(*files, annotated=range(1, 15)) for files in stored_twice(tmp_path, axes))
+    assert turned["scores"] == upright["scores"]
+    assert upright["scores"]["aorta"]["dsc"] == 1
+    assert upright["notes"] == []
+    assert [f"Stored as {axes}" in note for note in turned["notes"]] == [True] * (axes != "LPS")
     assert turned["strict"] == upright["strict"]
     assert turned["lesions"] == upright["lesions"]
     assert turned["tumor_by_host"] == upright["tumor_by_host"]
     assert upright["strict"]["aorta"]["dsc"] == pytest.approx(2 * 7 / (7 + 8), abs=1e-6)
-
-
-@pytest.mark.parametrize(("axes", "dsc"), [("LPS", 1.0), ("RAI", 0.9231), ("SAR", 0.9333)])
-def test_official_scores_are_those_of_the_stored_array(tmp_path, axes, dsc):
-    """The script leaves out the last stored slice of the aorta, where it goes up (LPS) the one that was missed.
-
-    Where it goes down (RAI) the lowest: of 7 slices 6 are found, DSC = 2 * 6 / 13. Where the third axis is x (SAR), one
-    of those along x, each with 7 of 8 slices found: DSC = 2 * 7 / 15.
-    """
-    _, turned = (score_case(*files) for files in stored_twice(tmp_path, axes))
-    assert turned["scores"]["aorta"]["dsc"] == dsc
-    assert [f"Stored as {axes}" in note for note in turned["notes"]] == [True] * (axes != "LPS")
 
 
 def test_spacing_is_that_of_the_references_header(tmp_path):

@@ -79,7 +79,7 @@ def predict(
         start = time.perf_counter()
         try:
             if isinstance(scan, str):
-                predictor(scan)
+                predictor(scan, name)
             else:
                 scan.label(predictor, targets[name], Path(bundle).absolute().name, predictor.sha256[:16])
         except Exception as error:  # any fault of one scan must not cost the others theirs
@@ -111,9 +111,11 @@ def find_scans(
     if series and not source.is_dir():
         raise CaseError(f"{source} is no folder; --series chooses among the DICOM series of a folder.")
     if source.suffix == ".json":
-        paths = [case["image"] for case in load_cases(source, section=section, kind=kind)]
-        what = f"no scan in section {section!r}" + (f" of kind {kind!r}" if kind else "")
-    elif source.is_dir():
+        listed = {case["id"]: case["image"] for case in load_cases(source, section=section, kind=kind)}
+        if not listed:
+            raise CaseError(f"{source} holds no scan in section {section!r}" + (f" of kind {kind!r}." if kind else "."))
+        return _only(dict(sorted(listed.items())), cases, source)
+    if source.is_dir():
         paths = [str(path) for path in source.iterdir() if _is_scan(path)]
         what = "no scan (.nii or .nii.gz)"
         if not paths or series:

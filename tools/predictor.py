@@ -87,9 +87,9 @@ class Predictor:
         self.preprocessing, self.postprocessing = content("preprocessing"), content("postprocessing")
         self.inferer = content("inferer")
 
-    def __call__(self, scan: str) -> None:
-        """Label one scan and write its label map."""
-        item = self.preprocessing({"image": scan})
+    def __call__(self, scan: str, name: str | None = None) -> None:
+        """Label one scan and write its label map, as NAME.nii.gz or after the scan's file."""
+        item = self.preprocessing({"image": scan} if name is None else {"image": scan, "id": name})
         with torch.inference_mode():
             item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
         self.postprocessing(item)

@@ -34,7 +34,8 @@ def run(
 
     Args:
         chain: Name of a file in tools/pipelines, such as two_stage, or the path of another chain (.yaml).
-        data_dir: Data set in the FLARE23 layout (imagesTr2200, labelsTr2200, unlabelTr1800, validation, truth).
+        data_dir: Data set in the FLARE23 layout (imagesTr2200, labelsTr2200, unlabelTr1800, validation, truth), in
+            another that docs/datasets.md lists, or a datasets.yaml, which declares several.
         work_dir: Folder for all results.
         preset: "demo" makes every stage small enough for two CPU cores; without it the papers' protocol runs.
         only: Do just these stages, separated by commas; what they need must be done already.
@@ -43,8 +44,8 @@ def run(
         parameters: Replace parameters of the chain, which stand at the head of its file, for example --seed 1 or
             --fine_overlay my.yaml (a config file that is laid over the bundle's train.yaml).
     """
-    if not Path(data_dir).is_dir():
-        raise CaseError(f"{data_dir} is no folder; --data_dir takes a data set in the FLARE23 layout.")
+    if not Path(data_dir).exists():
+        raise CaseError(f"{data_dir} does not exist; --data_dir takes the folder of a data set, or a datasets.yaml.")
     if not (tracking in (None, "mlflow") or "://" in tracking):
         raise CaseError(f"Unknown tracking {tracking!r}. Use 'mlflow', the address of a server, or leave it out.")
     root = Path(work_dir).absolute()

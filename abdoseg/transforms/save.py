@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 class SaveLabeld(SaveImaged):
     """Write label maps as uint8 NIfTI beside each other: ``output_dir/ID.nii.gz``, whole or not at all.
 
+    The ID is the dictionary's ``"id"``, as in a data list, or else that of the scan's file name.
+
     Comes after ``Invertd(keys="pred", transform="@preprocessing", orig_keys="image")``, which undoes the orientation.
     A subclass of ``SaveImaged``, because MONAI Label drops those. The stock one writes in place, rounds the affine
     through its own inverse and names files after the image (``ID_0000_trans.nii.gz``).
@@ -52,8 +54,8 @@ class SaveLabeld(SaveImaged):
         result = dict(data)
         for key in self.key_iterator(result):
             label = result[key]
-            source = label.meta["filename_or_obj"]
-            target = self.output_dir / f"{case_id(source)}.nii.gz"
+            name = result.get("id") or case_id(label.meta["filename_or_obj"])
+            target = self.output_dir / f"{name}.nii.gz"
             write_label_map(target, label_array(label), like=grid_of(label))
             logger.info("%s written.", target)
         return result

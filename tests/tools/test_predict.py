@@ -28,6 +28,7 @@ from tools.predict import find_scans, predict
 from tools.predictor import Predictor
 
 FINE_SEG = str(BUNDLES / "fine_seg")
+COARSE_SEG = str(BUNDLES / "coarse_seg")
 TEACHER_NNUNET = str(BUNDLES / "teacher_nnunet")
 TILTED = np.array([[0, -9.0, 1.5, 5], [8.0, 0, 0, 7], [0, 2.0, -14.0, 9], [0, 0, 0, 1]])
 
@@ -56,7 +57,7 @@ def scans(tmp_path):
     [
         (FINE_SEG, "student"),
         (TEACHER_NNUNET, "teacher"),
-        (str(BUNDLES / "coarse_seg"), "coarse"),
+        (COARSE_SEG, "coarse"),
         (str(BUNDLES / "tumor_cascade"), "cascade"),
         (str(BUNDLES / "tumor_cascade"), "combination"),
     ],
@@ -252,6 +253,18 @@ def test_relative_paths_count_from_the_current_folder(weights, scans, tmp_path, 
     monkeypatch.chdir(tmp_path / "out")
     predict(FINE_SEG, "../scans", ".", str(weights / "student"))
     assert (tmp_path / "out" / "0002.nii.gz").exists()
+
+
+def test_scans_of_a_datalist_are_labeled_under_their_ids(weights, tmp_path):
+    # As TotalSegmentator has them: the folder tells the case, all files have the same name.
+    paths = [save_scan(tmp_path / f"s{n}" / "ct.nii.gz", n, affine) for n, affine in enumerate((AFFINE, TILTED))]
+    testing = [{"id": f"ts_s{n}", "image": str(path), "kind": "test"} for n, path in enumerate(paths)]
+    write_json(tmp_path / "list.json", {"testing": testing})
+    result = predict(COARSE_SEG, str(tmp_path / "list.json"), str(tmp_path / "out"), weights=str(weights / "coarse"))
+    assert result == {"labeled": ["ts_s0", "ts_s1"], "failed": {}}
+    assert sorted(os.listdir(tmp_path / "out")) == ["manifest.json", "ts_s0.nii.gz", "ts_s1.nii.gz"]
+    for name, affine in (("ts_s0", AFFINE), ("ts_s1", TILTED)):
+        np.testing.assert_allclose(nib.load(tmp_path / "out" / f"{name}.nii.gz").affine, affine, atol=1e-4)
 
 
 def test_scans_of_a_datalist(tmp_path, scans):

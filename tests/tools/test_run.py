@@ -117,7 +117,7 @@ def test_what_cannot_start_is_refused_in_one_sentence(tmp_path, capsys):
     data = save_data_set(tmp_path / "data", [(1,)])
     work = tmp_path / "work"
     for options, words in (
-        ([f"--data_dir={tmp_path / 'gone'}"], "gone is no folder; --data_dir takes a data set in the FLARE23 layout"),
+        ([f"--data_dir={tmp_path / 'gone'}"], "gone does not exist; --data_dir takes the folder of a data set"),
         ([f"--data_dir={data}", "--presett=demo"], "Chain two_stage has no parameter presett. It has: seed,"),
         ([f"--data_dir={data}", "--tracking=mlfow"], "Unknown tracking 'mlfow'. Use 'mlflow', the address of a server"),
         ([f"--data_dir={data}", "--fine_overlay=gone.yaml"], "gone.yaml: neither"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from abdoseg.files import CaseError, write_label_map
-from abdoseg.label_maps import count_voxels, grid_difference, read_label_map
+from abdoseg.label_maps import count_voxels, grid_difference, read_label_map, turned_to
 
 
 def test_counts_agree_with_numpy_in_both_memory_orders():
@@ -29,6 +29,22 @@ def test_grids_differ_by_shape_or_by_a_corner_that_moved():
     assert "160 mm" in grid_difference(nib.Nifti1Image(reference.dataobj, flipped), reference)
     smaller = nib.Nifti1Image(np.zeros((101, 50, 19), np.uint8), affine)
     assert grid_difference(smaller, reference) == "shape (101, 50, 19) instead of (101, 50, 20)"
+
+
+def test_a_volume_stored_in_another_order_is_turned_without_moving_a_voxel():
+    values = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    # Oblique: 40 degrees about z, so that no axis of the world decides alone.
+    cos, sin = np.cos(np.radians(40)), np.sin(np.radians(40))
+    affine = np.array([[-0.8 * cos, sin, 0, 10], [-0.8 * sin, -cos, 0, 20], [0, 0, 5, 30], [0, 0, 0, 1.0]])
+    reference = nib.Nifti1Image(values, affine)
+    # Axes (z, x, y), the last one backwards: its origin is the last y of the reference.
+    stored = affine[:, [2, 0, 1, 3]] @ np.diag([1, 1, -1, 1.0])
+    stored[:, 3] = affine @ [0, 2, 0, 1]
+    turned = turned_to(nib.Nifti1Image(values.transpose(2, 0, 1)[..., ::-1], stored), reference)
+    assert grid_difference(turned, reference) is None
+    np.testing.assert_array_equal(turned.dataobj, values)
+    smaller = turned_to(nib.Nifti1Image(values.transpose(2, 0, 1)[:3], stored), reference)
+    assert grid_difference(smaller, reference) == "shape (2, 3, 3) instead of (2, 3, 4)"
 
 
 def test_unreadable_label_maps_are_named(tmp_path):

@@ -1,6 +1,7 @@
 """DICOM series as scans to label: one series a study, its label map as NIfTI and, beside it, as a DICOM SEG."""
 
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -16,13 +17,16 @@ from abdoseg.dicom import (
     choose_series,
     fault_of,
     find_series,
+    grid_of,
     read_volume,
-    stack_slices,
     studies_of,
     write_segmentation,
 )
-from abdoseg.files import CaseError
-from abdoseg.label_maps import grid_difference, read_label_map
+from abdoseg.files import CaseError, atomic_path, write_json
+from abdoseg.label_maps import grid_difference, read_label_map, turned_to
+from tools.faults import reason_of
+
+SERIES = "series.json"
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,53 @@ class DicomScan:
                 scan = Path(folder) / f"{self.name}_0000.nii"
                 nib.save(read_volume(self.series), scan)
                 predictor(str(scan))
-        labels, image = read_label_map(target)
-        slices, affine = stack_slices(self.series)
-        grid = nib.Nifti1Image(np.broadcast_to(np.uint8(0), (*slices[0].shape[::-1], len(slices))), affine)
-        if difference := grid_difference(image, grid):
-            raise CaseError(f"{target}: {difference}; it is no label map of {self.series}, make one by --overwrite.")
-        write_segmentation(self.segmentation(target), labels, self.series, model, weights)
+        write_beside(self.segmentation(target), target, self.series, model, weights)
+
+
+def write_beside(
+    path: Path, label: Path, series: Series, model: str, weights: str = "unknown", corrected: bool = False
+) -> None:
+    """Write a label map (NIfTI) as the DICOM SEG ``path`` of a series; the rest as in `write_segmentation`.
+
+    Other programs may have stored the label map with its axes in another order or direction.
+
+    Raises
+    ------
+    CaseError
+        If the label map cannot be read or lies on another grid than the series.
+    """
+    labels, image = read_label_map(label)
+    grid = grid_of(series)
+    turned = turned_to(nib.Nifti1Image(labels, image.affine), grid)
+    if difference := grid_difference(turned, grid):
+        raise CaseError(f"{label}: {difference}; it is no label map of {series}; label it anew (predict --overwrite).")
+    write_segmentation(path, np.asarray(turned.dataobj), series, model, weights, corrected)
+
+
+def write_scans(scans: dict[str, DicomScan], folder: Path) -> dict[str, str]:
+    """Write series as FOLDER/ID.nii.gz, each on its own grid, where that is missing; give the faults by id.
+
+    FOLDER/series.json keeps of which series each is, so that a folder that has got another patient's series since is
+    not taken for the first one.
+    """
+    record, failed = folder / SERIES, {}
+    written = json.loads(record.read_text()) if record.exists() else {}
+    for name, scan in scans.items():
+        target = folder / f"{name}.nii.gz"
+        try:
+            if scan.series is None:
+                raise CaseError(scan.fault)
+            if target.exists() and written.get(name) != scan.series.uid:
+                raise CaseError(f"{target} was made of another series than lies in {scan} now; move one of them away.")
+            if not target.exists():
+                image = read_volume(scan.series)
+                written[name] = scan.series.uid
+                write_json(record, written)
+                with atomic_path(target) as temporary:
+                    nib.save(image, temporary)
+        except Exception as error:  # any fault of one series must not cost the others theirs
+            failed[name] = reason_of(error, scan)
+    return failed
 
 
 def find_dicom_scans(root: Path, wanted: str | None = None) -> dict[str, DicomScan]:
@@ -140,11 +185,17 @@ def _choose(root: Path, study: Sequence[Series], found: Sequence[Series]) -> Dic
 
 
 def _scan(root: Path, series: Series, found: Sequence[Series], fault: str | None) -> DicomScan:
-    shared = any(other.folder == series.folder for other in found if other is not series)
-    name = _name(root, series.folder, series.uid if shared else "")
+    name = name_of(root, series, found)
     if fault:
         return DicomScan(name, series.folder, None, f"{series.folder} ({series}): {fault}; choose another --series.")
     return DicomScan(name, series.folder, series)
+
+
+def name_of(root: Path, series: Series, found: Sequence[Series]) -> str:
+    """Id of the case that a series is; it stays when a segmentation or a report is put beside the series."""
+    others = (other for other in found if other is not series and other.folder == series.folder)
+    shared = any(fault_of(series) or not fault_of(other) for other in others)
+    return _name(root, series.folder, series.uid if shared else "")
 
 
 def _name(root: Path, folder: Path, uid: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from abdoseg.files import CaseError, write_json
 from abdoseg.manifest import file_hash, read_manifest
 from tools.archive import unpack
+from tools.predict import is_scan
 
 LABEL = Path(__file__).with_name("label")
 APP = Path("monailabel", "sample-apps", "monaibundle")
@@ -31,7 +32,8 @@ def serve(
     Args:
         bundles: Zips that `pack` wrote: one or more with commas, or a folder that holds some, also one level down.
         studies: Folder of scans (NIfTI), to which the server adds datastore_v2.json and labels/, or the address of a
-            DICOMweb server.
+            DICOMweb server. A folder without NIfTI files is searched for DICOM at any depth, as `predict` does; the
+            server gets copies as NIfTI, in WORK_DIR/studies, and `python -m tools dicom` makes DICOM SEG of its labels.
         work_dir: Folder for the copies and the server's log.
         port: Port of the server.
         host: Address that it listens on. Nothing asks for a password: leave it at this machine's own, or guard it.
@@ -41,13 +43,13 @@ def serve(
     app = python.parents[1] / APP
     if not app.is_dir():
         raise CaseError(f"{environment} holds no MONAI Label; make it by `make label-env`.")
-    if "://" not in studies:
-        if not Path(studies).is_dir():
-            raise CaseError(f"{studies} is no folder; --studies takes a folder of scans or the address of a server.")
-        studies = str(Path(studies).resolve())
+    if "://" not in studies and not Path(studies).is_dir():
+        raise CaseError(f"{studies} is no folder; --studies takes a folder of scans or the address of a server.")
     work = Path(work_dir).resolve()
     names = unpack_copies(find_archives(bundles), work)
     shutil.copytree(app, work / "app", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    if "://" not in studies:
+        studies = str(readable_scans(Path(studies).resolve(), work / "studies"))
     print(f"MONAI Label with {', '.join(names)}: http://{host}:{port}", flush=True)
     # "local" is what MONAI Label takes for a source of bundles that it need not ask; SAM 2 would be downloaded.
     settings = {"models": ",".join(names), "zoo_source": "local", "sam2": "false"}
@@ -58,6 +60,29 @@ def serve(
     os.chdir(work)  # Python also looks for modules in the current folder, where the repository may be
     sys.stdout.flush()
     os.execve(python, command, {**os.environ, "PATH": path, "PYTHONPATH": str(LABEL)})
+
+
+def readable_scans(studies: Path, copies: Path) -> Path:
+    """Folder that MONAI Label can serve: the one with scans itself, or ``copies`` of its DICOM series as NIfTI.
+
+    Raises
+    ------
+    CaseError
+        If no series can be read.
+    """
+    if any(is_scan(path) for path in studies.iterdir()):
+        return studies
+    from tools.dicom_scans import find_dicom_scans, write_scans
+
+    scans = find_dicom_scans(studies)
+    if not scans:  # scans may come by REST
+        return studies
+    failed = write_scans(scans, copies)
+    print(*(f"set aside: {reason}" for reason in failed.values()), sep="\n", end="\n" * bool(failed))
+    if len(failed) == len(scans):
+        raise CaseError(f"{studies} holds no series that can be served; the reasons are listed above.")
+    print(f"{len(scans) - len(failed)} of {len(scans)} DICOM series are served as NIfTI: {copies}")
+    return copies
 
 
 def find_archives(bundles: str) -> dict[str, Path]:

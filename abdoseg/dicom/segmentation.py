@@ -34,7 +34,12 @@ ASKED_FOR = (
 
 
 def write_segmentation(
-    path: str | os.PathLike, labels: np.ndarray, series: Series, model: str, weights: str = "unknown"
+    path: str | os.PathLike,
+    labels: np.ndarray,
+    series: Series,
+    model: str,
+    weights: str = "unknown",
+    corrected: bool = False,
 ) -> None:
     """Write a label map as one binary DICOM SEG of the patient and study of its series, atomically.
 
@@ -49,6 +54,7 @@ def write_segmentation(
     series : axial CT series.
     model : name of the bundle that made the labels.
     weights : what tells its weights from others, such as their hash.
+    corrected : whether a person has had a hand in them; the segments say "semiautomatic" then, else "automatic".
 
     Raises
     ------
@@ -68,14 +74,15 @@ def write_segmentation(
     headers = [pydicom.dcmread(part.path, stop_before_pixels=True) for part in slices]
     _complete(headers, slices, series)
     kept = _smooth(headers, float(np.linalg.norm(affine[:3, 2])))
-    segmentation = _build(headers, np.ascontiguousarray(labels.T), series.number, model, weights)
+    kind = "SEMIAUTOMATIC" if corrected else "AUTOMATIC"
+    segmentation = _build(headers, np.ascontiguousarray(labels.T), series.number, kind, model, weights)
     for element in kept:
         segmentation.add(element)
     with atomic_path(path) as temporary:
         segmentation.save_as(temporary, enforce_file_format=True)
 
 
-def _build(headers: list, frames: np.ndarray, number: int | None, model: str, weights: str):
+def _build(headers: list, frames: np.ndarray, number: int | None, kind: str, model: str, weights: str):
     """Segmentation of (slices, rows, columns) ids; ``headers`` and ``number`` are those of the series."""
     import highdicom
     from pydicom.sr.codedict import codes
@@ -89,7 +96,7 @@ def _build(headers: list, frames: np.ndarray, number: int | None, model: str, we
             source_images=headers,
             pixel_array=frames,
             segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[_segment(label, algorithm) for label in LABELS],
+            segment_descriptions=[_segment(label, kind, algorithm) for label in LABELS],
             series_instance_uid=highdicom.UID(),
             series_number=1000 + min(max(number or 0, 0), 1_000_000),
             sop_instance_uid=highdicom.UID(),
@@ -105,7 +112,7 @@ def _build(headers: list, frames: np.ndarray, number: int | None, model: str, we
         )
 
 
-def _segment(label, algorithm):
+def _segment(label, kind: str, algorithm):
     import highdicom
     from pydicom.dataset import Dataset
 
@@ -115,7 +122,7 @@ def _segment(label, algorithm):
         segment_label=label.name,
         segmented_property_category=_concept(code.category),
         segmented_property_type=_concept(code.type),
-        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_type=kind,
         algorithm_identification=algorithm,
         display_color=highdicom.color.CIELabColor.from_rgb(*label.color),
     )

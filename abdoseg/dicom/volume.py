@@ -32,7 +32,19 @@ def read_volume(series: Series) -> nib.Nifti1Image:
     volume = np.empty((*planes[0].shape, len(planes)), dtype=kind, order="F")
     for index, plane in enumerate(planes):
         volume[..., index] = plane
+    return _image(volume, affine)
+
+
+def grid_of(series: Series) -> nib.Nifti1Image:
+    """Give the grid of `read_volume` without reading a voxel: zeros (columns, rows, slices), uint8, read-only."""
+    slices, affine = stack_slices(series)
+    return _image(np.broadcast_to(np.uint8(0), (*slices[0].shape[::-1], len(slices))), affine)
+
+
+def _image(volume: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
     image = nib.Nifti1Image(volume, affine)
+    # Readers that know right angles alone, such as 3D Slicer's, take this form where rounding has bent the affine.
+    image.set_qform(affine, code="scanner")
     image.header.set_xyzt_units("mm")
     return image
 
@@ -43,7 +55,7 @@ def _read_plane(path: Path, shape: tuple[int, int]) -> np.ndarray:
     try:
         dataset = pydicom.dcmread(path)
     except Exception as error:
-        raise CaseError(f"{path}: the DICOM file is broken or cut short ({_first_line(error)}).") from error
+        raise CaseError(f"{path}: the DICOM file is broken or cut short ({first_line(error)}).") from error
     _check_syntax(path, dataset)
     try:
         slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
@@ -52,7 +64,7 @@ def _read_plane(path: Path, shape: tuple[int, int]) -> np.ndarray:
     try:
         stored = dataset.pixel_array
     except Exception as error:
-        raise CaseError(f"{path}: the voxels cannot be read ({_first_line(error)}); send the file anew.") from error
+        raise CaseError(f"{path}: the voxels cannot be read ({first_line(error)}); send the file anew.") from error
     if stored.shape != shape:
         raise CaseError(
             f"{path}: holds an array of {stored.shape}; one gray slice of {shape} (rows, columns) is needed."
@@ -88,5 +100,6 @@ def _check_syntax(path: Path, dataset) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """First line of what an error says, without its full stop."""
     return (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")

@@ -82,7 +82,7 @@ def test_what_is_missing_is_made_and_nothing_else(weights, tmp_path):
     write_series(scan(GRIDS["oblique"]), tmp_path / "in" / "a")
     failed = predict(*arguments)["failed"]
     assert "another affine" in failed["a"]
-    assert failed["a"].endswith("it is no label map of series 3 'Abdomen', make one by --overwrite.")
+    assert failed["a"].endswith("it is no label map of series 3 'Abdomen'; label it anew (predict --overwrite).")
     assert predict(*arguments, overwrite=True)["failed"] == {}
     assert sorted(os.listdir(tmp_path / "out")) == ["a.dcm", "a.nii.gz", "manifest.json"]
 

@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 from tqdm import tqdm
 
 from abdoseg.datalist import case_id, load_cases
 from abdoseg.files import CaseError, write_json
-from tools.chain import read_manifest, versions
+from tools.chain import check_tracking, read_manifest, versions
 from tools.faults import reason_of
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ def predict(
     overwrite: bool = False,
     overlay: str | None = None,
     series: str | None = None,
+    tracking: str | None = None,
     **overrides,
 ) -> dict:
     """Label scans with a bundle and write one uint8 label map a scan, on the scan's own grid.
@@ -46,9 +48,12 @@ def predict(
         overwrite: Label anew what OUTPUT holds already, whatever weights and settings it was made with.
         overlay: Config file laid over the bundle's inference.yaml, for example faithful.yaml of tumor_cascade.
         series: Label these DICOM series instead of one a study: their UIDs, separated by commas.
+        tracking: "mlflow" records settings, counts, seconds a scan and the manifest in OUTPUT/mlruns.db, or
+            where the environment variable MLFLOW_TRACKING_URI says. The address of an MLflow server records them there.
         overrides: Replace values of the bundle's inference.yaml by their ids, for example --inferer#margin_mm 30,
             --mirror_axes "[]" or --device cpu.
     """
+    check_tracking(tracking)
     scans = find_scans(Path(input), section, kind, cases, series)
     targets = {name: Path(output) / f"{name}.nii.gz" for name in scans}
     for name, scan in scans.items():
@@ -74,6 +79,27 @@ def predict(
     todo = {name: scan for name, scan in scans.items() if not _is_done(scan, targets[name])}
     if len(todo) < len(scans):
         print(f"{len(scans) - len(todo)} of {len(scans)} scans are labeled already.")
+    told = {name: manifest[name] for name in ("bundle", "weights", "sha256")}
+    parameters = {**told, "input": input, "output": output, "overlay": overlay, **overrides}
+    with _tracker(tracking, Path(bundle), Path(output), parameters):
+        _label(todo, targets, predictor, manifest)
+    failed_now = {name: failed[name] for name in scans if name in failed}
+    print(f"{len(scans) - len(failed_now)} of {len(scans)} scans labeled: {output}")
+    return {"labeled": [name for name in scans if name not in failed], "failed": failed_now}
+
+
+def _tracker(tracking: str | None, bundle: Path, output: Path, parameters: dict):
+    """Context in which a call is recorded, if it is to be."""
+    if tracking is None:
+        return nullcontext()
+    from tools.tracking import tracked_prediction  # imports mlflow, which takes seconds
+
+    return tracked_prediction(tracking, bundle.absolute().name, output, parameters)
+
+
+def _label(todo: Mapping, targets: Mapping[str, Path], predictor, manifest: dict) -> None:
+    """Label the scans one by one, and keep the manifest beside the label maps up to date."""
+    seconds, failed = manifest["seconds"], manifest["failed"]
     for name, scan in (bar := tqdm(todo.items(), desc="label", unit="scan", disable=not todo)):
         bar.set_postfix_str(name)
         start = time.perf_counter()
@@ -81,17 +107,14 @@ def predict(
             if isinstance(scan, str):
                 predictor(scan, name)
             else:
-                scan.label(predictor, targets[name], Path(bundle).absolute().name, predictor.sha256[:16])
+                scan.label(predictor, targets[name], Path(manifest["bundle"]).absolute().name, manifest["sha256"][:16])
         except Exception as error:  # any fault of one scan must not cost the others theirs
             logger.debug("%s failed", scan, exc_info=True)
             failed[name] = reason_of(error, scan)
             tqdm.write(f"set aside: {failed[name]}")
         else:
             seconds[name] = round(time.perf_counter() - start, 3)
-        write_json(Path(output) / "manifest.json", manifest)
-    failed_now = {name: failed[name] for name in scans if name in failed}
-    print(f"{len(scans) - len(failed_now)} of {len(scans)} scans labeled: {output}")
-    return {"labeled": [name for name in scans if name not in failed], "failed": failed_now}
+        write_json(targets[name].with_name("manifest.json"), manifest)
 
 
 def find_scans(
@@ -116,7 +139,7 @@ def find_scans(
             raise CaseError(f"{source} holds no scan in section {section!r}" + (f" of kind {kind!r}." if kind else "."))
         return _only(dict(sorted(listed.items())), cases, source)
     if source.is_dir():
-        paths = [str(path) for path in source.iterdir() if _is_scan(path)]
+        paths = [str(path) for path in source.iterdir() if is_scan(path)]
         what = "no scan (.nii or .nii.gz)"
         if not paths or series:
             from tools.dicom_scans import find_dicom_scans
@@ -125,7 +148,7 @@ def find_scans(
                 return _only(scans, cases, source)
             what = "no scan (.nii or .nii.gz, or DICOM)"
     elif source.exists():
-        paths = [str(source)] if _is_scan(source) else []
+        paths = [str(source)] if is_scan(source) else []
         what = "no scan (.nii or .nii.gz) or data list (.json)"
     else:
         raise CaseError(f"{source} does not exist; --input takes a scan, a folder of scans or a data list.")
@@ -149,7 +172,8 @@ def _only(scans: dict, cases: str | None, source: Path) -> dict:
     return {name: scan for name, scan in scans.items() if name in wanted}
 
 
-def _is_scan(path: Path) -> bool:
+def is_scan(path: Path) -> bool:
+    """Whether a file is a NIfTI file that is not hidden."""
     return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
 
 

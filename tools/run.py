@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from abdoseg.files import CaseError
-from tools.chain import BUNDLES, Manifests, Stage, data_signature
+from tools.chain import BUNDLES, Manifests, Stage, check_tracking, data_signature
 from tools.faults import fault_of
 from tools.lock import sole_user
 from tools.pipeline import load_pipeline
@@ -46,8 +46,7 @@ def run(
     """
     if not Path(data_dir).exists():
         raise CaseError(f"{data_dir} does not exist; --data_dir takes the folder of a data set, or a datasets.yaml.")
-    if not (tracking in (None, "mlflow") or "://" in tracking):
-        raise CaseError(f"Unknown tracking {tracking!r}. Use 'mlflow', the address of a server, or leave it out.")
+    check_tracking(tracking)
     root = Path(work_dir).absolute()
     places = {"data_dir": str(Path(data_dir).absolute()), "work_dir": str(root)}
     stages = load_pipeline(chain, preset, {**parameters, **places})
@@ -154,4 +153,4 @@ def _tracker(tracking: str | None, chain: str, work_dir: Path, options: dict):
         return nullcontext()
     from tools.tracking import Tracker  # imports mlflow, which takes seconds
 
-    return Tracker(tracking, Path(chain).stem, work_dir, options)
+    return Tracker(tracking, Path(chain).stem, work_dir, options).chain()

@@ -1,6 +1,8 @@
 """Chains in MLflow: their runs, figures and files, in a database and on a server."""
 
+import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,14 +16,20 @@ import yaml
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from abdoseg.files import CaseError
-from tests.tools.small_data import ORGANS, one_training, save_data_set
+from tests.bundles.test_multi_gpu import train_with_two_processes
+from tests.bundles.tiny import NETWORK_BUNDLES, copy_tiny, name_of, workflow, write_cases
+from tests.bundles.tiny import run as run_bundle
+from tests.tools.small_data import ORGANS, STUDENT, one_training, save_data_set, save_scan, save_weights
 from tools.__main__ import main
+from tools.chain import BUNDLES
+from tools.predict import predict
 from tools.run import run
+from tools.verify import verify
 
 
 def score_chain(folder) -> list[str]:
     """A chain that scores the truth of two scans against itself, and the options of `run`."""
-    data = save_data_set(folder / "data", [], testing=2)
+    data = save_data_set(folder / "data", [ORGANS], testing=2)
     stage = {
         "name": "score",
         "tool": "evaluate",
@@ -85,6 +93,47 @@ def test_a_chain_that_is_started_again_goes_on_in_its_run(tmp_path):
     assert len(chain_run(uri, "own")[2]) == 2, "what is done already is not recorded again"
 
 
+def test_a_prediction_is_a_run_of_its_bundles_experiment(tmp_path):
+    for name in ("a", "b"):
+        save_scan(tmp_path / "in" / f"{name}_0000.nii.gz")
+    (tmp_path / "in" / "c_0000.nii.gz").write_text("no scan")
+    weights = save_weights(tmp_path / "weights", STUDENT)
+    arguments = (str(BUNDLES / "fine_seg"), str(tmp_path / "in"), str(tmp_path / "out"), str(weights))
+    predict(*arguments, tracking="mlflow", **{"inferer#margin_mm": 10})
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/out/mlruns.db")
+    (recorded,) = client.search_runs([client.get_experiment_by_name("fine_seg").experiment_id])
+    assert (recorded.info.run_name, recorded.info.status) == ("out", "FINISHED")
+    assert recorded.data.params["input"] == arguments[1]
+    assert recorded.data.params["inferer.margin_mm"] == "10"
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert recorded.data.params["sha256"] == manifest["sha256"]
+    seconds = manifest["seconds"]
+    mean = pytest.approx(sum(seconds.values()) / 2)
+    assert recorded.data.metrics == {"labeled": 2, "failed": 1, "seconds": mean}
+    assert [file.path for file in client.list_artifacts(recorded.info.run_id)] == ["manifest.json"]
+    with pytest.raises(CaseError, match=r"Unknown tracking 'mlfow'\. Use 'mlflow', the address of a server"):
+        predict(*arguments, tracking="mlfow", **{"inferer#margin_mm": 10})
+
+
+def test_a_chain_keeps_its_predictions_and_its_packed_bundle(tmp_path):
+    data, work = save_data_set(tmp_path / "data", [ORGANS], testing=1), tmp_path / "work"
+    weights = str(save_weights(tmp_path / "weights", STUDENT))
+    predicting = {"input": "{data_dir}/validation", "output": "{work_dir}/labels", "weights": weights}
+    packing = {"output": "{work_dir}/packed", "weights": weights}
+    stages = [
+        {"name": "label", "tool": "predict", "bundle": "fine_seg", "arguments": predicting},
+        {"name": "pack", "tool": "pack", "bundle": "fine_seg", "arguments": packing, "outputs": ["{work_dir}/packed"]},
+    ]
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    run(str(tmp_path / "own.yaml"), str(data), str(work), tracking="mlflow")
+    client, parent, (label, _) = chain_run(f"sqlite:///{work}/mlruns.db", "own")
+    assert (label.data.metrics["labeled"], label.data.metrics["failed"]) == (1, 0)
+    assert [file.path for file in client.list_artifacts(label.info.run_id)] == ["manifest.json"]
+    (archive,) = client.list_artifacts(parent.info.run_id, "bundles")
+    kept = client.download_artifacts(parent.info.run_id, archive.path, str(tmp_path))
+    assert verify(kept)["bundle"] == "fine_seg"
+
+
 def test_a_server_that_does_not_answer_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(CaseError, match=r"MLflow at http://127\.0\.0\.1:9: "):
@@ -128,3 +177,38 @@ def test_a_server_gets_the_curves_of_a_training(tmp_path, server):
     assert stage.data.params["max_epochs"] == "2"
     assert len(client.get_metric_history(stage.info.run_id, "train_loss")) == 6
     assert "executed_config.json" in [file.path for file in client.list_artifacts(stage.info.run_id)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bundle", NETWORK_BUNDLES, ids=name_of)
+def test_every_bundle_records_its_training_and_its_labeling_by_itself(bundle, tmp_path):
+    (tmp_path / "cases").mkdir()
+    datalist, copy = write_cases(tmp_path / "cases"), copy_tiny(bundle, tmp_path)
+    run_bundle(workflow(copy, "train", datalist=str(datalist), tracking="mlflow"))
+    client = mlflow.MlflowClient(f"sqlite:///{copy}/eval/mlruns.db")
+    (experiment,) = (one for one in client.search_experiments() if one.name != "Default")
+    (training,) = client.search_runs([experiment.experiment_id])
+    assert training.info.status == "FINISHED"
+    (first,) = client.get_metric_history(training.info.run_id, "train_loss")
+    (row,) = map(json.loads, (copy / "eval" / "learning_curve.jsonl").read_text().splitlines())
+    assert first.value == pytest.approx(row["loss"], abs=1e-5)
+    (tmp_path / "scans").mkdir()
+    shutil.copy(datalist.with_name("0001_0000.nii.gz"), tmp_path / "scans")
+    scans = {"dataset_dir": str(tmp_path / "scans"), "output_dir": str(tmp_path / "out")}
+    run_bundle(workflow(copy, "inference", **scans, tracking="mlflow"))
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/out/mlruns.db")
+    (labeling,) = client.search_runs([client.get_experiment_by_name("monai_experiment").experiment_id])
+    assert labeling.info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_under_torchrun_the_first_process_alone_records(tmp_path):
+    (tmp_path / "cases").mkdir()
+    datalist, copy = write_cases(tmp_path / "cases"), copy_tiny(BUNDLES / "coarse_seg", tmp_path)
+    train_with_two_processes(copy, datalist, tracking="mlflow", **{"train#trainer#max_epochs": 3})
+    client = mlflow.MlflowClient(f"sqlite:///{copy}/eval/mlruns.db")
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    (recorded,) = client.search_runs(experiments)
+    assert recorded.info.status == "FINISHED"
+    # Two cases in two processes are a step an epoch.
+    assert [item.step for item in client.get_metric_history(recorded.info.run_id, "train_loss")] == [1, 2, 3]

@@ -47,6 +47,8 @@ TUMOR_ID = 14
 NAMES: dict[int, str] = {BACKGROUND_ID: "background", **{label.id: label.name for label in LABELS}}
 ORGAN_IDS: tuple[int, ...] = tuple(label.id for label in LABELS if label.id != TUMOR_ID)
 CLASS_IDS: tuple[int, ...] = tuple(label.id for label in LABELS)
+# Aorta, inferior vena cava, gallbladder: blood and bile, which networks take for tumors; tumors hardly ever grow there.
+FLUID_IDS: tuple[int, ...] = (5, 6, 9)
 TUBULAR_IDS: tuple[int, ...] = tuple(label.id for label in LABELS if label.tubular)
 TOLERANCES_MM: dict[int, float] = {label.id: label.tolerance_mm for label in LABELS}
 COLORS: dict[int, tuple[int, int, int]] = {label.id: label.color for label in LABELS}

@@ -13,7 +13,7 @@ from monai.inferers import Inferer
 from abdoseg.inferers.case import label_batch
 from abdoseg.inferers.coarse_to_fine import CoarseToFineInferer
 from abdoseg.inferers.sliding_window import PlanInferer
-from abdoseg.labels import BACKGROUND_ID
+from abdoseg.labels import BACKGROUND_ID, FLUID_IDS
 from abdoseg.networks import unwrap
 from abdoseg.transforms.components import ComponentRules
 from abdoseg.transforms.resample import restore_labels
@@ -266,7 +266,7 @@ class CascadeInferer(Inferer):
             logits = self.tumor_inferers[family].logits(crop, spacing, network)
             found = restore_labels(logits, crop.shape[1:], align_corners=False).cpu().numpy() != 0
             host = organs[box] != BACKGROUND_ID if family == REST else organs[box] == organ
-            tumor[box] |= surviving_tumor(found, host, rules)
+            tumor[box] |= surviving_tumor(found, host, rules, fluid=np.isin(organs[box], FLUID_IDS))
             counts["boxes"] += 1
             counts["found_voxels"] += int(found.sum())
         counts["kept_voxels"] = int(tumor.sum())

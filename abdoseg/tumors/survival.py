@@ -21,18 +21,22 @@ class SurvivalRules:
         code.
     adjacency : also count voxels within one voxel (26-neighborhood) of the organ, so that a tumor that replaces its
         organ or grows out of it survives. False: voxels in the organ alone, as in paper B.
+    max_fluid_share : a focus with a larger share of its voxels in blood or bile (``abdoseg.labels.FLUID_IDS``) is
+        dropped, as a gallbladder or a vessel that was taken for a tumor; 1 drops none, as in paper B.
     """
 
     min_voxels: int = 128
     min_overlap: int = 32
     min_total_overlap: int = 80
     adjacency: bool = True
+    max_fluid_share: float = 0.5
 
 
 def surviving_tumor(
     tumor: np.ndarray,
     organ: np.ndarray,
     rules: SurvivalRules = SurvivalRules(),
+    fluid: np.ndarray | None = None,
 ) -> np.ndarray:
     """Give the foci of a predicted tumor that the rules keep, whole.
 
@@ -42,6 +46,7 @@ def surviving_tumor(
     organ : (x, y, z), non-zero where the organ is; of the same crop. It may be empty: then only rules that ask for no
         overlap keep anything.
     rules : what to keep.
+    fluid : (x, y, z), non-zero where blood and bile are; None: nowhere.
 
     Returns
     -------
@@ -52,8 +57,9 @@ def surviving_tumor(
     ValueError
         If the shapes differ.
     """
-    if tumor.shape != organ.shape:
-        raise ValueError(f"The tumor has the shape {tumor.shape}, its organ {organ.shape}; they must agree.")
+    for name, mask in (("organ", organ), ("fluid", fluid)):
+        if mask is not None and tumor.shape != mask.shape:
+            raise ValueError(f"The tumor has the shape {tumor.shape}, the {name} {mask.shape}; they must agree.")
     tumor = np.asarray(tumor) != 0
     kept = np.zeros(tumor.shape, dtype=bool)
     box = foreground_box(tumor)
@@ -67,6 +73,9 @@ def surviving_tumor(
     components, count = connected_foci(tumor)
     overlap = np.bincount(components[organ], minlength=count + 1)
     survives = overlap >= rules.min_overlap
+    if fluid is not None:
+        in_fluid = np.bincount(components[np.asarray(fluid[box]) != 0], minlength=count + 1)
+        survives &= in_fluid <= rules.max_fluid_share * np.bincount(components.ravel(), minlength=count + 1)
     survives[0] = False
     if overlap[survives].sum() >= rules.min_total_overlap:
         kept[box] = survives[components]

@@ -105,6 +105,19 @@ def test_organs_tumors_of_every_host_and_nothing_above_the_aorta():
     assert report["families"]["rest"]["kept_voxels"] == 216 + 600 + 384
 
 
+def test_a_gallbladder_that_looks_like_a_tumor_stays_a_gallbladder():
+    gallbladder = ((slice(34, 38), slice(18, 22), slice(20, 26)), 220, 9)
+    organs = Levels({0: [-300, 280], 1: [60, 250], 2: [90], 3: [120], 5: [150, 80], 9: [220], 13: [100]}, 14)
+    volume = volume_of((*BODY, gallbladder))
+    labels, report = infer(volume, organs=organs, aorta_crop=None)
+    np.testing.assert_array_equal(labels, labels_of((*ORGANS, gallbladder)))
+    assert report["families"]["liver"]["found_voxels"] == 216 + 96
+
+    code = {"survival": SurvivalRules(max_fluid_share=1.0), "rest_survival": SurvivalRules(128, 0, 0)}
+    labels, _ = infer(volume, organs=organs, aorta_crop=None, **code)
+    assert (labels[gallbladder[0]] == 14).all()
+
+
 def test_without_rest_a_tumor_of_no_known_host_is_not_found():
     labels, report = infer(volume_of(), families=("liver", "kidneys"), aorta_crop=None)
     np.testing.assert_array_equal(labels, labels_of(tumors=(LIVER_TUMOR, KIDNEY_TUMOR)))

@@ -21,7 +21,7 @@ def case() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_published_numbers_are_the_defaults():
-    assert SurvivalRules() == SurvivalRules(min_voxels=128, min_overlap=32, min_total_overlap=80, adjacency=True)
+    assert SurvivalRules() == SurvivalRules(128, 32, 80, adjacency=True, max_fluid_share=0.5)
 
 
 def test_eighty_voxels_of_overlap_are_enough_and_79_are_not():
@@ -31,6 +31,21 @@ def test_eighty_voxels_of_overlap_are_enough_and_79_are_not():
     assert not surviving_tumor(tumor, organ, PAPER).any()
     # Within a voxel of the organ it has 119.
     assert np.array_equal(surviving_tumor(tumor, organ), tumor)
+
+
+def test_a_focus_mainly_in_blood_or_bile_is_dropped():
+    """80 of the 160 voxels are half; one more is too much. Another focus is not touched."""
+    tumor, organ = case()
+    tumor[2:6, 14:18, 14:18] = True  # 64, all in the organ
+    fluid = np.zeros(SHAPE, dtype=bool)
+    fluid[10:12] = True
+    assert surviving_tumor(tumor, organ, fluid=fluid).sum() == 160 + 64
+    fluid[9, 0, 0] = True
+    assert not surviving_tumor(tumor, organ, fluid=fluid)[8:12].any()
+    # 64 voxels in the organ are fewer than the 80 that survivors must have together.
+    assert not surviving_tumor(tumor, organ, fluid=fluid).any()
+    assert surviving_tumor(tumor, organ, SurvivalRules(min_total_overlap=64), fluid).sum() == 64
+    assert surviving_tumor(tumor, organ, SurvivalRules(max_fluid_share=1.0), fluid).sum() == 160 + 64
 
 
 def test_128_voxels_in_all_are_enough_and_127_are_not():

@@ -10,6 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from abdoseg.nifti import in_file_order, write_nifti
+
 
 class CaseError(ValueError):
     """A scan or label map that cannot be used; the message names the file, the fault and the remedy."""
@@ -61,9 +63,9 @@ def write_label_map(path: str | os.PathLike, labels: np.ndarray, like: nib.Nifti
     header = nib.Nifti1Header()
     header.set_data_dtype(np.uint8)
     header.set_xyzt_units("mm")
-    image = nib.Nifti1Image(labels.astype(np.uint8), like.affine, header)
+    image = nib.Nifti1Image(in_file_order(labels.astype(np.uint8, copy=False)), like.affine, header)
     image.set_sform(like.affine, code=int(like.header["sform_code"]) or 1)
     if int(like.header["qform_code"]):
         image.set_qform(like.get_qform(), code=int(like.header["qform_code"]))
     with atomic_path(path) as temporary:
-        nib.save(image, temporary)
+        write_nifti(temporary, image)

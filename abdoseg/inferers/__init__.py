@@ -2,12 +2,15 @@
 
 from abdoseg.inferers.cascade import CascadeInferer, organ_inferer_for, rules_at
 from abdoseg.inferers.coarse_to_fine import CoarseToFineInferer
+from abdoseg.inferers.engines import ENGINES, Engine
 from abdoseg.inferers.sliding_window import PlanInferer, mirrored_logits
 from abdoseg.inferers.whole_volume import WholeVolumeInferer
 
 __all__ = [
+    "ENGINES",
     "CascadeInferer",
     "CoarseToFineInferer",
+    "Engine",
     "PlanInferer",
     "WholeVolumeInferer",
     "mirrored_logits",

@@ -12,6 +12,7 @@ from monai.inferers import Inferer
 
 from abdoseg.inferers.case import label_batch
 from abdoseg.inferers.coarse_to_fine import CoarseToFineInferer
+from abdoseg.inferers.engines import Engine
 from abdoseg.inferers.sliding_window import PlanInferer
 from abdoseg.labels import BACKGROUND_ID, FLUID_IDS
 from abdoseg.networks import unwrap
@@ -47,6 +48,7 @@ def organ_inferer_for(
     margin_mm: float = 20.0,
     components: ComponentRules | None = ComponentRules(),  # noqa: B008 (frozen)
     amp: bool | str = "auto",
+    engine: Engine | None = None,
     **sliding,
 ) -> Inferer:
     """Give the inferer that fits the organ network of a cascade.
@@ -56,7 +58,7 @@ def organ_inferer_for(
     architecture : of the organs: kind "nnunet" (an organ plan, as in paper B) or "coarse_to_fine" (paper A's student).
     margin_mm : of a student, see `CoarseToFineInferer`.
     components : rules for the organ labels; None keeps every voxel, as paper B does.
-    amp : see `abdoseg.inferers.precision.autocast_for`.
+    amp, engine : see `PlanInferer`.
     sliding : further options of `PlanInferer`, for an organ plan.
 
     Raises
@@ -66,7 +68,7 @@ def organ_inferer_for(
     """
     kind = None if architecture is None else architecture["kind"]
     if kind == "nnunet":
-        return PlanInferer(architecture["plan"], components=components, amp=amp, **sliding)
+        return PlanInferer(architecture["plan"], components=components, amp=amp, engine=engine, **sliding)
     if kind == "coarse_to_fine":
         coarse, fine = architecture["coarse"], architecture["fine"]
         coarse = coarse or fine
@@ -78,6 +80,7 @@ def organ_inferer_for(
             components=components,
             amp=amp,
             coarse_hu_window=coarse["hu_window"],
+            engine=engine,
         )
     raise ValueError(f"The cascade's organ network is of kind {kind!r}. Use 'nnunet' or 'coarse_to_fine'.")
 
@@ -128,7 +131,7 @@ class CascadeInferer(Inferer):
         takes those voxels for organ, as in the organ network's training.
     long_scans : paper B's shortcut in the organ stage: the limits of ``abdoseg.tumors.long_scan_rule``, an empty
         dictionary for the published ones; None sees every slice.
-    overlap, mirror_axes, window_batch_size, logits_device, image_mode, amp : of the tumor networks, see `PlanInferer`.
+    overlap, mirror_axes, window_batch_size, logits_device, image_mode, amp, engine : as in `PlanInferer`.
 
     Raises
     ------
@@ -155,6 +158,7 @@ class CascadeInferer(Inferer):
         logits_device: str | None = None,
         image_mode: str = "trilinear",
         amp: bool | str = "auto",
+        engine: Engine | None = None,
     ) -> None:
         super().__init__()
         for family in families:
@@ -172,6 +176,7 @@ class CascadeInferer(Inferer):
         self.contrast_threshold = contrast_threshold
         self.keep_source_tumor = keep_source_tumor
         self.long_scans = long_scans
+        self.engine = engine or Engine("torch", amp)
         self.tumor_inferers = {
             family: PlanInferer(
                 plans[family],
@@ -180,8 +185,8 @@ class CascadeInferer(Inferer):
                 components=None,
                 window_batch_size=window_batch_size,
                 logits_device=logits_device,
-                amp=amp,
                 image_mode=image_mode,
+                engine=self.engine,
             )
             for family in self.families
         }
@@ -202,10 +207,10 @@ class CascadeInferer(Inferer):
         container = unwrap(network)
         reports: list[str] = []
 
-        def label_case(volume: torch.Tensor, spacing, name: str) -> torch.Tensor:
-            labels, report = self.label(volume, np.asarray(spacing, dtype=float), container, name)
+        def label_case(volume: torch.Tensor, spacing, name: str, labels: torch.Tensor) -> None:
+            found, report = self.label(volume, np.asarray(spacing, dtype=float), container, name)
             reports.append(json.dumps(report))
-            return torch.from_numpy(labels).to(volume.device)
+            labels[:] = torch.from_numpy(found)
 
         labels = label_batch(inputs, label_case)
         labels.meta["cascade"] = reports
@@ -280,12 +285,8 @@ class CascadeInferer(Inferer):
             return False
         if aorta_hu >= self.contrast_threshold:
             return False
-        logger.info(
-            "%s: the aorta has %.0f HU, below %g: a plain scan, whose kidneys are not searched for tumors.",
-            name,
-            aorta_hu,
-            self.contrast_threshold,
-        )
+        told = (name, aorta_hu, self.contrast_threshold)
+        logger.info("%s: the aorta has %.0f HU, below %g: a plain scan, whose kidneys are not searched.", *told)
         return True
 
     def _slices_kept(self, organs: np.ndarray, spacing, name: str) -> slice | None:

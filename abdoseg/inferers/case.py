@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from abdoseg.inferers.precision import autocast_for
+from abdoseg.inferers.engines import Engine
 from abdoseg.transforms.components import ComponentRules, keep_components
 from abdoseg.transforms.geometry import file_name_of, require_ras, spacing_of
 from abdoseg.transforms.intensity import window_and_standardize
 from abdoseg.transforms.resample import resize_volume
 
-LabelCase = Callable[[torch.Tensor, np.ndarray, str], torch.Tensor]
+LabelCase = Callable[[torch.Tensor, np.ndarray, str, torch.Tensor], None]
 
 
 def label_batch(inputs: MetaTensor, label_case: LabelCase) -> MetaTensor:
@@ -21,8 +21,8 @@ def label_batch(inputs: MetaTensor, label_case: LabelCase) -> MetaTensor:
     Parameters
     ----------
     inputs : (B, 1, x, y, z) MetaTensor in RAS, HU, with an affine (4, 4) or (B, 4, 4).
-    label_case : called with a plain (1, x, y, z) tensor, its (3,) spacing in mm and its file's name; gives (x, y, z)
-        uint8 labels.
+    label_case : called with a plain (1, x, y, z) tensor, its (3,) spacing in mm, its file's name, and a uint8 tensor
+        (x, y, z) of background, into which it writes the labels.
 
     Returns
     -------
@@ -47,14 +47,8 @@ def label_batch(inputs: MetaTensor, label_case: LabelCase) -> MetaTensor:
     with torch.no_grad():
         for index, volume in enumerate(volumes):
             require_ras(inputs, index)
-            labels[index, 0] = label_case(volume, spacing_of(inputs, index), file_name_of(inputs, index))
+            label_case(volume, spacing_of(inputs, index), file_name_of(inputs, index), labels[index, 0])
     return MetaTensor(labels).copy_meta_from(inputs)
-
-
-def device_of(network: torch.nn.Module, default: torch.device) -> torch.device:
-    """Give the device of a network's parameters, or ``default`` where it has none."""
-    parameter = next(network.parameters(), None)
-    return default if parameter is None else parameter.device
 
 
 def student_logits(
@@ -62,7 +56,7 @@ def student_logits(
     network: torch.nn.Module,
     image_size: Sequence[int],
     hu_window: Sequence[float],
-    amp: bool | str,
+    engine: Engine,
 ) -> torch.Tensor:
     """Run a student on a raw volume: resize, window, standardize, network (paper A, papers-spec.md 2.7).
 
@@ -72,16 +66,14 @@ def student_logits(
     network : (1, 1, *image_size) -> (1, C, *image_size).
     image_size : (x, y, z).
     hu_window : (lower, upper), HU.
-    amp : see `autocast_for`.
+    engine : runs the network.
 
     Returns
     -------
     (C, *image_size) logits on the network's device.
     """
-    device = device_of(network, volume.device)
-    image = window_and_standardize(resize_volume(volume, image_size), *hu_window).to(device)
-    with autocast_for(device, amp):
-        return network(image[None])[0]
+    image = window_and_standardize(resize_volume(volume, image_size), *hu_window)
+    return engine(network, image[None])[0]
 
 
 def clean_labels(labels: torch.Tensor, spacing, rules: ComponentRules | None) -> torch.Tensor:

@@ -8,10 +8,11 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from abdoseg.inferers.case import clean_labels, label_batch, student_logits
+from abdoseg.inferers.engines import Engine
 from abdoseg.networks import unwrap
 from abdoseg.transforms.components import ComponentRules
 from abdoseg.transforms.geometry import resized_spacing
-from abdoseg.transforms.resample import restore_labels
+from abdoseg.transforms.resample import best_channel, restore_labels
 from abdoseg.transforms.roi import Box, box_extent_mm, box_on_source, expand_box, foreground_box, whole_box
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class CoarseToFineInferer(Inferer):
     components : rules for the final labels, see `ComponentRules`; None keeps every voxel.
     amp : "auto", True or False, see `abdoseg.inferers.precision.autocast_for`.
     coarse_hu_window : (lower, upper) in HU, of the coarse network; None: ``hu_window``.
+    engine : runs the networks; None: PyTorch in the precision of ``amp``.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class CoarseToFineInferer(Inferer):
         components: ComponentRules | None = ComponentRules(),  # noqa: B008 (frozen)
         amp: bool | str = "auto",
         coarse_hu_window: Sequence[float] | None = None,
+        engine: Engine | None = None,
     ) -> None:
         super().__init__()
         self.coarse_size = tuple(int(n) for n in coarse_size)
@@ -57,7 +60,7 @@ class CoarseToFineInferer(Inferer):
         self.coarse_hu_window = tuple(hu_window if coarse_hu_window is None else coarse_hu_window)
         self.coarse_components = coarse_components
         self.components = components
-        self.amp = amp
+        self.engine = engine or Engine("torch", amp)
 
     def __call__(self, inputs: MetaTensor, network: torch.nn.Module, *args, **kwargs) -> MetaTensor:
         """Label a batch.
@@ -73,14 +76,13 @@ class CoarseToFineInferer(Inferer):
         """
         container = unwrap(network)
 
-        def label_case(volume: torch.Tensor, spacing, name: str) -> torch.Tensor:
+        def label_case(volume: torch.Tensor, spacing, name: str, labels: torch.Tensor) -> None:
             box = self.region_of_interest(volume, spacing, container.coarse, name)
             crop = volume[(slice(None), *box)]
-            logits = student_logits(crop, container.fine, self.fine_size, self.hu_window, self.amp)
-            fine = clean_labels(restore_labels(logits, crop.shape[1:]), spacing, self.components)
-            labels = torch.zeros(volume.shape[1:], dtype=torch.uint8, device=volume.device)
-            labels[box] = fine.to(volume.device)
-            return labels
+            logits = student_logits(crop, container.fine, self.fine_size, self.hu_window, self.engine)
+            found = restore_labels(logits, crop.shape[1:])
+            del logits
+            labels[box] = clean_labels(found, spacing, self.components)
 
         return label_batch(inputs, label_case)
 
@@ -97,9 +99,9 @@ class CoarseToFineInferer(Inferer):
         shape = volume.shape[1:]
         if coarse is None:
             return whole_box(shape)
-        logits = student_logits(volume, coarse, self.coarse_size, self.coarse_hu_window, self.amp)
+        logits = student_logits(volume, coarse, self.coarse_size, self.coarse_hu_window, self.engine)
         coarse_spacing = resized_spacing(spacing, shape, self.coarse_size)
-        labels = clean_labels(logits.argmax(dim=0).to(torch.uint8), coarse_spacing, self.coarse_components)
+        labels = clean_labels(best_channel(logits[None])[0], coarse_spacing, self.coarse_components)
         found = foreground_box(labels)
         if found is None:
             logger.warning("%s: the coarse network found nothing; the whole volume is segmented.", name)

@@ -5,6 +5,13 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 
+def check_amp(amp: bool | str) -> bool | str:
+    """Give ``amp`` back, or raise a ValueError that names the allowed values."""
+    if amp not in (True, False, "auto"):
+        raise ValueError(f"Unknown amp '{amp}'. Use 'auto', true or false.")
+    return amp
+
+
 def autocast_for(device: torch.device, amp: bool | str = "auto") -> AbstractContextManager:
     """Give the context in which a network runs on ``device``.
 
@@ -19,8 +26,7 @@ def autocast_for(device: torch.device, amp: bool | str = "auto") -> AbstractCont
     ValueError
         For any other value of ``amp``.
     """
-    if amp not in (True, False, "auto"):
-        raise ValueError(f"Unknown amp '{amp}'. Use 'auto', true or false.")
+    check_amp(amp)
     if amp is False or (amp == "auto" and device.type != "cuda" and not _has_bfloat16(device)):
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.float16 if device.type == "cuda" else torch.bfloat16)

@@ -7,8 +7,8 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer, SlidingWindowInferer
 
-from abdoseg.inferers.case import clean_labels, device_of, label_batch
-from abdoseg.inferers.precision import autocast_for
+from abdoseg.inferers.case import clean_labels, label_batch
+from abdoseg.inferers.engines import Engine, device_of
 from abdoseg.nnunet.inference import IMPORTED, label_as_nnunet, slide_windows
 from abdoseg.transforms.components import ComponentRules
 from abdoseg.transforms.flip import FLIP_AXES, flip_image, flip_logits
@@ -67,6 +67,7 @@ class PlanInferer(Inferer):
     progress : show a bar over the windows.
     image_mode : how the image is resampled to the plan's spacing: "trilinear", or "area" as in paper B; the one that
         the network was trained with, see `PrepareTeacherd`. An imported plan has its own rule.
+    engine : runs the network; None: PyTorch in the precision of ``amp``.
 
     Raises
     ------
@@ -86,6 +87,7 @@ class PlanInferer(Inferer):
         amp: bool | str = "auto",
         progress: bool = False,
         image_mode: str = "trilinear",
+        engine: Engine | None = None,
     ) -> None:
         super().__init__()
         unknown = [axis for axis in mirror_axes if axis not in FLIP_AXES]
@@ -97,7 +99,7 @@ class PlanInferer(Inferer):
         self.mirror_axes = tuple(axis for axis in mirror_axes if not imported or axis in imported["mirror_axes"])
         self.components = components
         self.logits_device = logits_device
-        self.amp = amp
+        self.engine = engine or Engine("torch", amp)
         self.window = {
             "roi_size": tuple(int(n) for n in window_size or plan["patch_size"]),
             "sw_batch_size": window_batch_size,
@@ -122,13 +124,13 @@ class PlanInferer(Inferer):
         (B, 1, x, y, z) uint8 MetaTensor on the grid of ``inputs``.
         """
 
-        def label_case(volume: torch.Tensor, spacing, _name: str) -> torch.Tensor:
+        def label_case(volume: torch.Tensor, spacing, _name: str, labels: torch.Tensor) -> None:
             if IMPORTED in self.plan:
-                labels = label_as_nnunet(volume, spacing, self.plan, lambda image: self._slide(image, network))
+                found = label_as_nnunet(volume, spacing, self.plan, lambda image: self._slide(image, network))
             else:
                 logits = self.logits(volume, spacing, network)
-                labels = restore_labels(logits, volume.shape[1:], align_corners=False)
-            return clean_labels(labels, spacing, self.components)
+                found = restore_labels(logits, volume.shape[1:], align_corners=False)
+            labels[:] = clean_labels(found, spacing, self.components)
 
         return label_batch(inputs, label_case)
 
@@ -143,8 +145,9 @@ class PlanInferer(Inferer):
         gathered_on = device if self.logits_device is None else torch.device(self.logits_device)
 
         def predictor(windows: torch.Tensor) -> torch.Tensor:
-            with autocast_for(device, self.amp):
-                return mirrored_logits(windows, network, self.mirror_axes, swap_sides=not imported)
+            return mirrored_logits(
+                windows, lambda images: self.engine(network, images), self.mirror_axes, swap_sides=not imported
+            )
 
         image = image.to(gathered_on)
         if imported:

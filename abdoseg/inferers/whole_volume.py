@@ -7,6 +7,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from abdoseg.inferers.case import clean_labels, label_batch, student_logits
+from abdoseg.inferers.engines import Engine
 from abdoseg.transforms.components import ComponentRules
 from abdoseg.transforms.resample import restore_labels
 
@@ -20,6 +21,7 @@ class WholeVolumeInferer(Inferer):
     hu_window : (lower, upper) in HU.
     components : rules for the label map; None keeps every voxel.
     amp : "auto", True or False, see `abdoseg.inferers.precision.autocast_for`.
+    engine : runs the network; None: PyTorch in the precision of ``amp``.
     """
 
     def __init__(
@@ -28,12 +30,13 @@ class WholeVolumeInferer(Inferer):
         hu_window: Sequence[float] = (-325.0, 325.0),
         components: ComponentRules | None = ComponentRules(),  # noqa: B008 (frozen)
         amp: bool | str = "auto",
+        engine: Engine | None = None,
     ) -> None:
         super().__init__()
         self.image_size = tuple(int(n) for n in image_size)
         self.hu_window = tuple(hu_window)
         self.components = components
-        self.amp = amp
+        self.engine = engine or Engine("torch", amp)
 
     def __call__(self, inputs: MetaTensor, network: torch.nn.Module, *args, **kwargs) -> MetaTensor:
         """Label a batch.
@@ -48,8 +51,8 @@ class WholeVolumeInferer(Inferer):
         (B, 1, x, y, z) uint8 MetaTensor on the grid of ``inputs``.
         """
 
-        def label_case(volume: torch.Tensor, spacing, _name: str) -> torch.Tensor:
-            logits = student_logits(volume, network, self.image_size, self.hu_window, self.amp)
-            return clean_labels(restore_labels(logits, volume.shape[1:]), spacing, self.components)
+        def label_case(volume: torch.Tensor, spacing, _name: str, labels: torch.Tensor) -> None:
+            logits = student_logits(volume, network, self.image_size, self.hu_window, self.engine)
+            labels[:] = clean_labels(restore_labels(logits, volume.shape[1:]), spacing, self.components)
 
         return label_batch(inputs, label_case)

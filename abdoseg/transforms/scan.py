@@ -5,17 +5,32 @@ import warnings
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import torch
-from monai.data import MetaTensor
+from monai.data import MetaTensor, NibabelReader
 from monai.transforms import LoadImaged, Transform
 
 from abdoseg.files import CaseError
 from abdoseg.label_maps import as_label_map, grid_difference
+from abdoseg.nifti import scan_voxels
 from abdoseg.transforms.geometry import empty_image, file_name_of
 
 
+class ScanReader(NibabelReader):
+    """MONAI's reader of NIfTI files, faster and with no second copy of the volume, see `scan_voxels`.
+
+    With ``dtype=None`` of ``LoadImaged`` a CT stays int16 in memory; the values are the same in any type.
+    """
+
+    def _get_array_data(self, img: nib.Nifti1Image, filename: str) -> np.ndarray:
+        if len(img.shape) >= 3 and set(img.shape[3:]) <= {1}:
+            return scan_voxels(img, filename)
+        return super()._get_array_data(img, filename)
+
+
 class LoadScand(LoadImaged):
-    """MONAI's ``LoadImaged``, whose failures become a `CaseError` of one sentence.
+    """MONAI's ``LoadImaged``, with a fast reader, whose failures become a `CaseError` of one sentence.
 
     The stock transform answers a missing, truncated or foreign file with the reader's own trace. A subclass, so that
     MONAI Label puts its own loader in its place. Within a ``Compose`` the CaseError is the ``__cause__`` of MONAI's
@@ -28,6 +43,8 @@ class LoadScand(LoadImaged):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
             super().__init__(*args, **kwargs)
+        if self._loader.auto_select:
+            self.register(ScanReader())
 
     def __call__(self, data: Mapping[Hashable, str], reader=None) -> dict[Hashable, MetaTensor]:
         """Load the files named under the keys."""
@@ -81,7 +98,8 @@ def check_image(image: MetaTensor) -> None:
     name = file_name_of(image)
     if image.ndim != 4 or image.shape[0] != 1 or 0 in image.shape:
         raise CaseError(f"{name}: has the shape {_stored_shape(image)}; a scan must be one 3-D volume (x, y, z).")
-    if not torch.isfinite(image.as_tensor()).all():
+    voxels = image.as_tensor()
+    if voxels.is_floating_point() and not all(torch.isfinite(plane).all() for plane in voxels[0]):
         raise CaseError(f"{name}: has voxels that are NaN or infinite; every voxel must be a finite HU value.")
 
 

@@ -35,7 +35,9 @@ def image_at_plan(volume: torch.Tensor, spacing, plan: Mapping, mode: str = "tri
     (1, x, y, z) float32 at the plan's spacing.
     """
     size = plan_shape(volume.shape[1:], spacing, plan)
-    return resize_volume(normalize_ct(volume, plan["normalization"]), size, align_corners=False, mode=mode)
+    return resize_volume(
+        volume, size, align_corners=False, mode=mode, before=lambda part: normalize_ct(part, plan["normalization"])
+    )
 
 
 class PrepareTeacherd(Transform):

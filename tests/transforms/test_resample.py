@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from scipy.ndimage import zoom
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from abdoseg.transforms import resample
 from abdoseg.transforms.resample import best_channel, linear_taps, resize_labels, resize_volume, restore_labels
@@ -54,12 +55,34 @@ def test_area_mode_is_the_mean_of_the_voxels_touched(size):
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
 
-def test_trilinear_is_the_default():
-    volume = torch.randn(1, 5, 6, 7, generator=torch.Generator().manual_seed(0))
-    for align_corners in (True, False):
-        expected = F.interpolate(volume[None], size=(7, 4, 3), mode="trilinear", align_corners=align_corners)[0]
-        assert torch.equal(resize_volume(volume, (7, 4, 3), align_corners), expected)
-        assert not torch.allclose(resize_volume(volume, (7, 4, 3), align_corners, "area"), expected)
+@pytest.mark.parametrize("slab_bytes", [1, 1 << 22])
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("size", [(7, 4, 3), (2, 11, 9), (1, 6, 1), (5, 6, 7)])
+def test_trilinear_is_the_default(size, align_corners, slab_bytes, monkeypatch):
+    monkeypatch.setitem(resample.SLAB_BYTES, "cpu", slab_bytes)
+    batch = 100 * torch.randn(2, 3, 5, 6, 7, generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(batch, size=size, mode="trilinear", align_corners=align_corners)
+    torch.testing.assert_close(resize_volume(batch, size, align_corners), expected, rtol=1e-5, atol=1e-4)
+    if size != (5, 6, 7):
+        assert not torch.allclose(resize_volume(batch, size, align_corners, "area"), expected)
+
+
+@pytest.mark.parametrize("mode", ["trilinear", "area"])
+def test_stored_integers_are_resized_as_their_floats(mode):
+    volume = torch.randint(-1024, 3071, (1, 9, 40, 30), generator=torch.Generator().manual_seed(0), dtype=torch.int16)
+    expected = resize_volume(volume.float(), (6, 19, 33), mode=mode)
+    assert torch.equal(resize_volume(volume, (6, 19, 33), mode=mode), expected)
+    # The order in memory does not matter either.
+    turned = volume.permute(0, 3, 2, 1).contiguous().permute(0, 3, 2, 1)
+    assert torch.equal(resize_volume(turned, (6, 19, 33), mode=mode), expected)
+
+
+@pytest.mark.parametrize("mode", ["trilinear", "area"])
+def test_intensities_are_changed_before_they_are_interpolated(mode):
+    line = torch.tensor([-50, 100, 900], dtype=torch.int16).reshape(1, 1, 3, 1)
+    resized = resize_volume(line, (1, 5, 1), mode=mode, before=lambda part: part.clamp(0, 200))
+    clipped = torch.tensor([0.0, 100.0, 200.0]).reshape(1, 1, 3, 1)
+    assert torch.equal(resized, resize_volume(clipped, (1, 5, 1), mode=mode))
 
 
 def test_unknown_mode_names_the_known_ones():
@@ -129,9 +152,7 @@ def test_resize_labels_by_hand():
         ((1, 4, 4), (3, 8, 8)),
     ],
 )
-@pytest.mark.parametrize("slab_bytes", [1, 1 << 14])
-def test_restored_labels_are_the_argmax_of_the_full_interpolation(grid, shape, align_corners, slab_bytes, monkeypatch):
-    monkeypatch.setitem(resample.SLAB_BYTES, "cpu", slab_bytes)
+def test_restored_labels_are_the_argmax_of_the_full_interpolation(grid, shape, align_corners):
     logits = torch.randn(15, *grid, generator=torch.Generator().manual_seed(1))
     full = F.interpolate(logits[None], size=shape, mode="trilinear", align_corners=align_corners)[0]
     restored = restore_labels(logits, shape, align_corners)
@@ -140,6 +161,71 @@ def test_restored_labels_are_the_argmax_of_the_full_interpolation(grid, shape, a
     best, second = full.topk(2, dim=0).values
     assert (best - second)[differs].le(1e-5).all()
     assert differs.sum() <= 1
+
+
+def smooth_logits(classes: int, grid, blobs: int) -> torch.Tensor:
+    """Logits (C, x, y, z) as a network gives them: each class a few round blobs, the first the rest."""
+    generator = torch.Generator().manual_seed(4)
+    axes = torch.meshgrid(*(torch.linspace(0, 1, n) for n in grid), indexing="ij")
+    logits = torch.zeros(classes, *grid)
+    logits[0] = 1
+    for index in range(1, classes):
+        for _ in range(blobs):
+            center = torch.rand(3, generator=generator)
+            distance = sum((axis - middle) ** 2 for axis, middle in zip(axes, center, strict=True)).sqrt()
+            logits[index] = torch.maximum(logits[index], 5 - 40 * distance)
+    return logits + 0.1 * torch.randn(logits.shape, generator=generator)
+
+
+@pytest.mark.parametrize("nearest", [(), (0,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_a_million_restored_labels_differ_by_one_at_most(align_corners, nearest):
+    logits, shape = smooth_logits(6, (30, 26, 22), 5), (120, 101, 90)
+    full = logits.double()
+    for axis in range(3):  # the plain way: one axis after the other, on the whole array
+        if axis in nearest:
+            index = ((torch.arange(shape[axis]) + 0.5) * full.shape[axis + 1] / shape[axis]).long()
+            full = full.index_select(axis + 1, index)
+        else:
+            size = [shape[axis] if other == axis else full.shape[other + 1] for other in range(3)]
+            full = F.interpolate(full[None], size=size, mode="trilinear", align_corners=align_corners)[0]
+    restored = restore_labels(logits, shape, align_corners, nearest)
+    assert len(restored.unique()) == 6
+    assert (restored != full.argmax(0)).sum() <= 1
+
+
+def test_a_class_that_wins_only_between_the_corners():
+    # At x = 0 class 1 wins, at x = 2 class 3; in between both fall below class 2.
+    logits = torch.tensor([[0, 0], [10, -10], [9, 9], [-10, 10]], dtype=torch.float32).reshape(4, 2, 1, 1)
+    assert restore_labels(logits, (5, 1, 1)).flatten().tolist() == [1, 2, 2, 2, 3]
+
+
+class LargestFloats(TorchDispatchMode):
+    """Remembers the bytes of the largest floating-point array that is made."""
+
+    nbytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+                self.nbytes = max(self.nbytes, tensor.untyped_storage().nbytes())
+        return made
+
+
+def test_restored_labels_need_no_memory_of_classes():
+    # 14 classes at 160 x 200 x 240 would take 430 MB as float32.
+    logits, shape = smooth_logits(14, (24, 24, 24), 3), (160, 200, 240)
+    with LargestFloats() as largest:
+        restore_labels(logits, shape)
+    assert logits.nbytes <= largest.nbytes <= resample.SLAB_BYTES["cpu"] < 430e6 / 100
+
+
+def test_a_resized_scan_is_never_floating_point_as_a_whole():
+    volume = torch.zeros(1, 300, 200, 100, dtype=torch.int16)
+    with LargestFloats() as largest:
+        resize_volume(volume, (16, 16, 16))
+    assert largest.nbytes <= resample.SLAB_BYTES["cpu"] < 4 * volume.numel() / 5
 
 
 def test_restored_labels_of_half_precision_are_interpolated_in_float32():

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose
+from monai.transforms import Compose, LoadImaged, Orientationd
 
 from abdoseg.files import CaseError
 from abdoseg.transforms import CheckScand, LoadScand
@@ -33,6 +33,25 @@ def test_good_scans_pass(tmp_path, shape):
     image = load(tmp_path)["image"]
     assert image.shape == (1, *shape[:3])
     assert np.array_equal(image[0].numpy(), array.reshape(shape[:3]))
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_ct_stays_as_it_is_stored_where_no_type_is_wanted(tmp_path, ending):
+    array = np.random.default_rng(0).integers(-1024, 3071, (6, 5, 4)).astype(np.int16)
+    affine = np.diag([-0.8, -0.8, 2.5, 1.0])
+    path = save(tmp_path / f"A_0000{ending}", array, affine)
+    stored = LoadScand("image", dtype=None, image_only=True, ensure_channel_first=True)({"image": path})["image"]
+    stock = LoadImaged("image", image_only=True, ensure_channel_first=True)({"image": path})["image"]
+    floats = LoadScand("image", image_only=True, ensure_channel_first=True)({"image": path})["image"]
+    assert stored.dtype == torch.int16
+    assert floats.dtype == stock.dtype == torch.float32
+    assert torch.equal(floats.as_tensor(), stock.as_tensor())
+    assert torch.equal(stored.as_tensor().float(), stock.as_tensor())
+    for image in (stored, floats):
+        assert torch.equal(image.affine, stock.affine)
+        assert set(image.meta) == set(stock.meta)
+        assert image.meta["filename_or_obj"] == path
+    assert Orientationd("image", axcodes="RAS", labels=None)({"image": stored})["image"].dtype == torch.int16
 
 
 def test_a_loader_is_made_without_warnings(recwarn, caplog):

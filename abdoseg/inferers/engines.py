@@ -1,0 +1,95 @@
+"""What runs a network: PyTorch on any device, OpenVINO on processors."""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import torch
+
+from abdoseg.files import CaseError
+from abdoseg.inferers.precision import autocast_for, check_amp
+
+ENGINES = ("auto", "openvino", "torch")
+
+
+class Engine:
+    """Runs networks, each by the engine that fits its device.
+
+    Parameters
+    ----------
+    name : "torch"; "openvino", for networks on a processor; or "auto": OpenVINO on a processor where it is installed,
+        else PyTorch.
+    amp : "auto": half precision where the device is made for it; True, False: always, never. See `autocast_for`.
+    cache : folder that keeps networks exported to OpenVINO, by the hash of their weights; None: each process exports
+        anew, which takes some ten seconds.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or value of ``amp``.
+    CaseError
+        If OpenVINO is wanted and not installed.
+    """
+
+    def __init__(self, name: str = "torch", amp: bool | str = "auto", cache: str | os.PathLike | None = None) -> None:
+        if name not in ENGINES:
+            raise ValueError(f"Unknown engine {name!r}. Use one of {', '.join(map(repr, ENGINES))}.")
+        if name == "openvino" and not has_openvino():
+            raise CaseError("OpenVINO is not installed; install the extra 'openvino' of this project, or use torch.")
+        self.name = name
+        self.amp = check_amp(amp)
+        self.cache = cache
+        self._compiled: WeakKeyDictionary = WeakKeyDictionary()
+
+    def __call__(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Give the logits of a batch.
+
+        Parameters
+        ----------
+        network : (B, C, x, y, z) -> (B, K, x, y, z); in eval mode.
+        images : float32, on any device.
+
+        Returns
+        -------
+        (B, K, x, y, z) on the network's device.
+        """
+        device = device_of(network, images.device)
+        if self.name_on(device) == "torch":
+            with autocast_for(device, self.amp):
+                return network(images.to(device))
+        compiled = self._compile(network, images.shape[1:])
+        logits = [compiled(image) for image in images.to(device).split(1)]
+        return logits[0] if len(logits) == 1 else torch.cat(logits)
+
+    def name_on(self, device: torch.device) -> str:
+        """Give what runs the networks on ``device``: "openvino" or "torch"; ValueError where OpenVINO cannot."""
+        if self.name == "auto":
+            return "openvino" if device.type == "cpu" and has_openvino() else "torch"
+        if self.name == "openvino" and device.type != "cpu":
+            raise ValueError(f"The engine 'openvino' runs on processors, not on {device}. Use 'torch'.")
+        return self.name
+
+    def _compile(self, network: torch.nn.Module, shape: Sequence[int]):
+        """Give the network compiled for images (C, x, y, z) of ``shape``, anew where its weights have changed."""
+        from abdoseg.inferers.openvino_network import OpenVinoNetwork
+
+        weights = tuple((tensor.data_ptr(), tensor._version) for tensor in network.state_dict(keep_vars=True).values())
+        known, by_shape = self._compiled.get(network, (None, None))
+        if known != weights:
+            by_shape = {}
+            self._compiled[network] = weights, by_shape
+        if shape not in by_shape:
+            by_shape[shape] = OpenVinoNetwork(network, shape, self.amp, self.cache)
+        return by_shape[shape]
+
+
+def has_openvino() -> bool:
+    """Tell whether OpenVINO is installed."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def device_of(network: torch.nn.Module, default: torch.device) -> torch.device:
+    """Give the device of a network's parameters, or ``default`` where it has none."""
+    parameter = next(network.parameters(), None)
+    return default if parameter is None else parameter.device

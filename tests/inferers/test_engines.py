@@ -1,0 +1,184 @@
+"""One option chooses what runs a network; OpenVINO answers as PyTorch does and keeps what it has exported."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from abdoseg.files import CaseError
+from abdoseg.inferers import CoarseToFineInferer, Engine, PlanInferer, engines
+from abdoseg.networks import CoarseToFineNetwork, build_network
+from tests.inferers.stand_ins import blocks, ras_scan
+
+CPU = torch.device("cpu")
+STUDENT = {"channels": [4, 8, 8], "image_size": [32, 32, 32]}
+PLAN = {
+    "spacing": [2.0, 2.0, 2.0],
+    "patch_size": [16, 16, 16],
+    "features": [4, 8, 8],
+    "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+    "kernels": [[3, 3, 3]] * 3,
+    "normalization": {"lower": -300, "upper": 300, "mean": 0, "std": 100},
+    "classes": 5,
+}
+ARCHITECTURES = {
+    "residual_unet": {"kind": "residual_unet", **STUDENT},
+    "efficient_segnet": {"kind": "efficient_segnet", **STUDENT},
+    "highest_id_wins": {"kind": "residual_unet", "highest_id_wins": True, **STUDENT},
+    "nnunet": {"kind": "nnunet", "plan": PLAN},
+    "residual_encoder": {"kind": "nnunet", "plan": {**PLAN, "blocks": [1, 2, 2], "upsampling_bias": True}},
+}
+
+
+def network_of(kind: str) -> nn.Module:
+    torch.manual_seed(0)
+    network = build_network(ARCHITECTURES[kind])
+    for name, parameter in network.named_parameters():  # norms begin as 1 and 0
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter, 1.0 if name.endswith("weight") else 0.0)
+    return network.eval()
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_unknown_values_name_the_known_ones():
+    with pytest.raises(ValueError, match=r"'onnx'. Use one of 'auto', 'openvino', 'torch'"):
+        Engine("onnx")
+    with pytest.raises(ValueError, match="Unknown amp 'half'"):
+        Engine(amp="half")
+
+
+def test_auto_takes_what_is_there(monkeypatch):
+    for installed, expected in ((True, "openvino"), (False, "torch")):
+        monkeypatch.setattr(engines, "has_openvino", lambda installed=installed: installed)
+        assert Engine("auto").name_on(CPU) == expected
+        assert Engine("auto").name_on(torch.device("cuda")) == "torch"
+        assert Engine("torch").name_on(CPU) == "torch"
+
+
+def test_openvino_is_refused_where_it_cannot_be(monkeypatch):
+    monkeypatch.setattr(engines, "has_openvino", lambda: True)
+    with pytest.raises(ValueError, match=r"'openvino' runs on processors, not on cuda:1. Use 'torch'"):
+        Engine("openvino").name_on(torch.device("cuda:1"))
+    monkeypatch.setattr(engines, "has_openvino", lambda: False)
+    with pytest.raises(CaseError, match="OpenVINO is not installed; install the extra 'openvino'"):
+        Engine("openvino")
+
+
+def test_torch_is_the_network_itself():
+    network, images = network_of("residual_unet"), noise(2, 1, 32, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(Engine(amp=False)(network, images), network(images))
+        half = Engine(amp=True)(network, images)
+    assert half.dtype == torch.bfloat16
+
+
+class TestOpenVino:
+    """What needs OpenVINO."""
+
+    @pytest.fixture(scope="class")
+    def cache(self, tmp_path_factory):
+        """One for all tests: an export takes seconds."""
+        pytest.importorskip("openvino")
+        return tmp_path_factory.mktemp("cache")
+
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            "residual_unet",
+            "efficient_segnet",
+            "nnunet",
+            *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("highest_id_wins", "residual_encoder")),
+        ],
+    )
+    def test_answers_as_torch_does(self, kind, cache):
+        size = 16 if "plan" in ARCHITECTURES[kind] else 32
+        network, images = network_of(kind), noise(2, 1, size, size, size)
+        with torch.inference_mode():
+            expected = network(images)
+            found = Engine("openvino", False, cache)(network, images)
+        assert found.shape == expected.shape
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+        assert (found.argmax(1) == expected.argmax(1)).float().mean() > 0.9999
+
+    def test_an_answer_stays_when_the_next_is_made(self, cache):
+        network, engine = network_of("nnunet"), Engine("openvino", False, cache)
+        first = engine(network, noise(1, 1, 16, 16, 16))
+        kept = first.clone()
+        engine(network, torch.ones(1, 1, 16, 16, 16))
+        assert torch.equal(first, kept)
+
+    def test_exports_are_kept_by_weights_and_size(self, tmp_path, caplog):
+        pytest.importorskip("openvino")
+        network, cache = network_of("nnunet"), tmp_path / "cache"
+        engine = Engine("openvino", False, cache)
+
+        def exports(engine, image) -> int:
+            caplog.clear()
+            with caplog.at_level(logging.INFO), torch.no_grad():
+                torch.testing.assert_close(engine(network, image), network(image), atol=1e-3, rtol=1e-3)
+            return caplog.text.count("is exported")
+
+        image = noise(1, 1, 16, 16, 16)
+        assert exports(engine, image) == 1
+        assert exports(engine, image) == 0
+        assert exports(Engine("openvino", False, cache), image) == 0  # as in another process
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(-1)
+        assert exports(engine, image) == 1
+        assert exports(engine, noise(1, 1, 16, 16, 24)) == 1
+        assert (
+            len(list(cache.glob("*/model.xml"))) == len(list(cache.glob("*/model.bin"))) == len(list(cache.iterdir()))
+        )
+
+    def test_a_cache_that_cannot_be_written(self, tmp_path, cache, caplog):
+        (tmp_path / "file").write_text("no folder")
+        network, image = network_of("nnunet"), noise(1, 1, 16, 16, 16)
+        found = Engine("openvino", False, tmp_path / "file" / "cache")(network, image)
+        assert "exported networks cannot be kept there" in caplog.text
+        assert torch.equal(found, Engine("openvino", False, cache)(network, image))
+
+    def test_norms_stay_exact_on_many_voxels(self):
+        """OpenVINO's own norm loses digits with the number of voxels."""
+        pytest.importorskip("openvino")
+        from abdoseg.inferers.openvino_network import AxisNorm, OpenVinoNetwork
+
+        torch.manual_seed(0)
+        image = (torch.rand(1, 2, 128, 128, 128) ** 4 * 50 + 100).round()
+        exact = image.double()
+        exact = (exact - exact.mean((2, 3, 4), keepdim=True)) / (
+            exact.var((2, 3, 4), keepdim=True, correction=0) + 1e-5
+        ).sqrt()
+        found = OpenVinoNetwork(nn.Sequential(nn.InstanceNorm3d(2)), image.shape[1:], amp=False)(image)
+        assert (found - exact).abs().mean() < 1e-5
+        assert (AxisNorm(1e-5)(image) - exact).abs().mean() < 1e-5
+
+    def test_whole_cases_are_labeled_alike_twice(self, cache):
+        """The student and the plan's network, by both engines; the same engine gives the same bytes."""
+        volume = blocks((40, 36, 30), [((slice(12, 22), slice(14, 24), slice(10, 20)), 300.0)])
+        volume += np.random.default_rng(0).normal(0, 30, volume.shape).astype(np.float32)
+        student = CoarseToFineNetwork(network_of("residual_unet"), network_of("efficient_segnet")).eval()
+        options = {"components": None}  # of an untrained network they hang by single voxels
+
+        def infer(network, engine) -> np.ndarray:
+            if network is student:
+                inferer = CoarseToFineInferer(
+                    (32, 32, 32), (32, 32, 32), coarse_components=None, engine=engine, **options
+                )
+            else:
+                inferer = PlanInferer(PLAN, mirror_axes=["left-right"], engine=engine, **options)
+            return inferer(ras_scan(volume, (2.0, 2.0, 2.0)), network).numpy()
+
+        for network in (student, network_of("nnunet")):
+            labels = {
+                name: [infer(network, Engine(name, False, cache)) for _ in range(2)] for name in ("torch", "openvino")
+            }
+            assert len(np.unique(labels["torch"][0])) > 2
+            for first, second in labels.values():
+                assert first.tobytes() == second.tobytes()
+            assert (labels["torch"][0] != labels["openvino"][0]).mean() < 1e-3

@@ -16,7 +16,7 @@ from abdoseg.labels import BACKGROUND_ID, TUMOR_ID
 
 UNKNOWN = 255
 FIRST_PAIR = 200  # while a map is made, pairs not yet told apart have the values 200, 201, ...
-HIGHEST_SOURCE = 65535
+SLAB = 16  # slices that are looked up at once
 
 
 def convert_labels(
@@ -62,28 +62,26 @@ def convert_labels(
 
 
 def _from_values(values: np.ndarray, codes: dict, name: str | os.PathLike) -> np.ndarray:
-    """Look every value up; the table is as long as the highest value."""
-    whole = values
-    if values.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            whole = values.astype(np.int64)
-        if (wrong := whole != values).any():
-            raise CaseError(f"{name}: label values are whole numbers, not {values[wrong].flat[0]:g}.")
-    elif values.dtype.kind not in "biu":
+    """Look every value up, slab by slab, so that the memory stays that of the label map."""
+    if values.dtype.kind not in "biuf":
         raise CaseError(f"{name}: a label map holds whole numbers, not values of type {values.dtype}.")
-    lowest, highest = int(whole.min()), int(whole.max())
-    if lowest < 0 or highest > HIGHEST_SOURCE:
-        value = lowest if lowest < 0 else highest
-        raise CaseError(f"{name}: unknown label value {value}; this data set has {_listed(codes)}.")
-    table = np.full(highest + 1, UNKNOWN, dtype=np.uint8)
+    beyond = max(codes) + 1
+    table = np.full(beyond + 1, UNKNOWN, dtype=np.uint8)
     table[BACKGROUND_ID] = BACKGROUND_ID
     for source, code in codes.items():
-        if source <= highest:
-            table[source] = code
-    labels = table[whole.astype(np.uint8) if whole.dtype == bool else whole]
-    if (wrong := labels == UNKNOWN).any():
-        value = whole[wrong].flat[0]
-        raise CaseError(f"{name}: unknown label value {value:g}; this data set has {_listed(codes)}.")
+        table[source] = code
+    labels = np.empty(values.shape, dtype=np.uint8, order="F")
+    for start in range(0, values.shape[-1], SLAB):
+        slab = values[..., start : start + SLAB]
+        with np.errstate(invalid="ignore"):
+            whole = slab.astype(np.int64)
+        if (wrong := whole != slab).any():
+            raise CaseError(f"{name}: label values are whole numbers, not {slab[wrong].flat[0]:g}.")
+        found = table[np.where((whole < 0) | (whole > beyond), beyond, whole)]
+        if (wrong := found == UNKNOWN).any():
+            value = whole[wrong].flat[0]
+            raise CaseError(f"{name}: unknown label value {value}; this data set has {_listed(codes)}.")
+        labels[..., start : start + SLAB] = found
     return labels
 
 

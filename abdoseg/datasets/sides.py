@@ -31,12 +31,13 @@ def right_side(mask: np.ndarray, affine: np.ndarray, bridge: np.ndarray | None =
     (x, y, z) bool, the part of ``mask`` on the right.
     """
     right = np.zeros(mask.shape, dtype=bool)
-    if not mask.any():
-        return right
-    joined = mask if bridge is None else mask | bridge
-    pieces = cc3d.connected_components(np.ascontiguousarray(joined).view(np.uint8), connectivity=26)
     voxels = np.argwhere(mask)
-    piece = pieces[mask]
+    if not len(voxels):
+        return right
+    box = tuple(slice(low, high + 1) for low, high in zip(voxels.min(axis=0), voxels.max(axis=0), strict=True))
+    joined = mask[box] if bridge is None else mask[box] | bridge[box]
+    pieces = cc3d.connected_components(np.ascontiguousarray(joined).view(np.uint8), connectivity=26)
+    piece = pieces[mask[box]]
     x = voxels @ affine[0, :3] + affine[0, 3]
     count = np.bincount(piece)
     numbers = np.flatnonzero(count)

@@ -1,5 +1,6 @@
 """A datasets.yaml: several data sets as one datalist, what each is used for, and every fault of the file told."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from abdoseg.datasets import LabelConvention
 from abdoseg.files import CaseError
 from tests.tools.layout_examples import amos, body, btcv, flare23, folders, kits, save, save_scan, values_of
 from tests.tools.test_layouts import in_ras
+from tools.__main__ import main
 from tools.audit import audit
 from tools.chain import data_signature
 from tools.layout import find_cases
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "datasets.md"
 TWO = {"image_dir": "own/scans", "label_dir": "own/drawn", "labels": {1: "kidneys"}, "annotated": ["kidneys"]}
 
 
@@ -122,6 +125,43 @@ def test_the_signature_follows_files_and_declarations(tmp_path):
     assert len(signatures) == 4
     # The folder itself, without a file that names it.
     assert data_signature(tmp_path / "plain") not in signatures
+
+
+def test_a_chain_runs_on_a_datasets_yaml_and_sees_when_it_changes(tmp_path, capsys):
+    folders(tmp_path / "plain")
+    path = declare(tmp_path, {"name": "plain", "path": "plain"})
+    options = ["run", "two_stage", f"--data_dir={path}", f"--work_dir={tmp_path / 'work'}", "--only=audit"]
+    assert main(options) == 0
+    assert main(options) == 0
+    assert "audit: done already" in capsys.readouterr().out
+    declare(tmp_path, {"name": "plain", "path": "plain", "annotated": ["organs", "tumor"]})
+    assert main(options) == 0
+    assert "done already" not in capsys.readouterr().out
+    kinds = [case["kind"] for case in load_cases(tmp_path / "work" / "audit" / "datalist.json")]
+    assert kinds == ["strong", "strong"]
+
+
+def test_the_example_in_the_document_is_read(tmp_path):
+    flare23(tmp_path / "FLARE23")
+    kits(tmp_path / "kits23")
+    save_scan(tmp_path / "ward" / "1.nii.gz")
+    save_scan(tmp_path / "clinic" / "scans" / "1.nii.gz")
+    save(tmp_path / "clinic" / "drawn" / "1.nii.gz", values_of(body(2), {2: 1, 13: 1, 14: 2, 4: 3}))
+    (example,) = re.findall(r"```yaml\n(.+?)```", DOCUMENT.read_text(), re.DOTALL)
+    (tmp_path / "datasets.yaml").write_text(example.replace("/data/FLARE23", "FLARE23"))
+    candidates, excluded = find_cases(tmp_path / "datasets.yaml")
+    assert [(case["id"], case["section"]) for case in candidates] == [
+        ("flare_FLARE23_0001", "training"),
+        ("flare_FLARE23_0002", "training"),
+        ("kits_case_00000", "training"),
+        ("kits_case_00004", "training"),
+        ("clinic_1", "training"),
+        ("flare_FLARE23_2201", "unlabeled"),
+        ("kits_case_00210", "unlabeled"),
+        ("ward_1", "unlabeled"),
+        ("flare_FLARE23Ts_0001", "testing"),
+    ]
+    assert excluded == []
 
 
 GOOD = {"name": "own", **TWO}

@@ -35,6 +35,7 @@ COMMANDS = (
     "run",
     "predict",
     "evaluate",
+    "benchmark",
     "report",
     "study",
     "import",
@@ -42,6 +43,7 @@ COMMANDS = (
     "pack",
     "verify",
     "serve",
+    "dicom",
 )
 USAGE = "usage: python -m tools COMMAND [--option value ...]      (python -m tools COMMAND --help explains one)"
 WORDS = {"true": True, "false": False, "null": None, "none": None}

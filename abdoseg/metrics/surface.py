@@ -1,6 +1,7 @@
 """Surface DSC (NSD): the share of two surfaces that lies within a tolerance of the other one."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from surface_distance.lookup_tables import create_table_neighbour_code_to_surface_area
@@ -29,7 +30,7 @@ def surface_dsc(first: np.ndarray, second: np.ndarray, spacing: Sequence[float],
     """
     if first.shape != second.shape or first.ndim != 3:
         raise ValueError(f"The masks have shapes {first.shape} and {second.shape}; give two 3-D masks of one shape.")
-    areas = create_table_neighbour_code_to_surface_area(tuple(float(size) for size in spacing))
+    areas = _area_table(tuple(float(size) for size in spacing))
     first_surface, first_areas = _surface(first, areas)
     second_surface, second_areas = _surface(second, areas)
     total = first_areas.sum() + second_areas.sum()
@@ -38,6 +39,10 @@ def surface_dsc(first: np.ndarray, second: np.ndarray, spacing: Sequence[float],
     matched = first_areas[_within(first_surface, second_surface, spacing, tolerance)].sum()
     matched += second_areas[_within(second_surface, first_surface, spacing, tolerance)].sum()
     return float(matched / total)
+
+
+# Making the table takes longer than scoring an adrenal gland with it.
+_area_table = lru_cache(maxsize=64)(create_table_neighbour_code_to_surface_area)
 
 
 def _surface(mask: np.ndarray, areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -61,8 +61,8 @@ def evaluate(
         against: Compare with another run by paired tests: its JSON file, written with --strict, or its folder of
             predictions. Needs --strict.
         section: Section of a datalist: "testing" or "training".
-        num_workers: Cases at once, each in a process of its own; one a processor, at most one for four cases, if left
-            out. 0 scores all in this process.
+        num_workers: Cases at once, each in a process of its own; 0 scores all in this one. If left out, one a processor
+            for 20 cases or more.
 
     Returns:
         The content of the JSON file: {"summary": see abdoseg.metrics.summarize, and in it "tumor_by_host": {family:

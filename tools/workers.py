@@ -9,8 +9,8 @@ from multiprocessing.connection import Connection, wait
 
 from tools.faults import fault_of, innermost
 
-# A process more pays from so many cases on, as starting the first one takes seconds.
-CASES_FOR_A_PROCESS = 4
+# Fewer cases than this are worked on in one process, as starting another one takes seconds.
+MANY_CASES = 20
 
 
 def processors() -> int:
@@ -27,7 +27,7 @@ def run_cases(
     ----------
     function : of a module; what it takes and gives must be picklable.
     cases : id -> positional arguments.
-    num_workers : processes; 0 or 1 works in this one. None takes one a processor, at most one for four cases.
+    num_workers : processes; 0 or 1 works in this one. None takes one a processor for 20 cases or more, else this one.
     preload : modules to import once for all processes.
 
     Yields
@@ -35,7 +35,7 @@ def run_cases(
     id, what the function gave (None if it failed) and the reason of the failure (None without one), as they are done.
     """
     if num_workers is None:
-        num_workers = min(processors(), len(cases) // CASES_FOR_A_PROCESS)
+        num_workers = processors() if len(cases) >= MANY_CASES else 0
     if num_workers > 1:
         yield from _run_in_processes(function, cases, min(num_workers, len(cases)), preload)
         return

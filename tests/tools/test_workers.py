@@ -7,7 +7,7 @@ import time
 import pytest
 
 from abdoseg.files import CaseError
-from tools.workers import run_cases
+from tools.workers import processors, run_cases
 
 
 def work(what, value):
@@ -60,9 +60,10 @@ def test_two_processes_work_at_once_and_as_they_come():
     assert time.perf_counter() - start < 30
 
 
-def test_few_cases_need_no_process():
-    done = run_cases(work, dict.fromkeys("abc", ("fine", 0)))
-    assert {result[0] for _, result, _ in done} == {os.getpid()}
+@pytest.mark.parametrize(("count", "alone"), [(19, True), (20, False)])
+def test_few_cases_need_no_process(count, alone):
+    done = run_cases(work, {str(number): ("fine", 0) for number in range(count)})
+    assert ({result[0] for _, result, _ in done} == {os.getpid()}) == (alone or processors() == 1)
 
 
 def test_who_stops_listening_stops_the_work():

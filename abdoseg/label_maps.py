@@ -9,11 +9,12 @@ import numpy as np
 
 from abdoseg.files import CaseError
 from abdoseg.labels import CLASS_IDS, NAMES
+from abdoseg.nifti import READ_ERRORS, stored_voxels
 
 HIGHEST_ID = max(CLASS_IDS)
 # A corner of one volume may lie this many voxels (of the smallest spacing) from the other's: header rounding, no more.
 GRID_TOLERANCE_VOXELS = 0.1
-_UNREADABLE = (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError)
+_UNREADABLE = (*READ_ERRORS, ValueError, zlib.error, nib.filebasedimages.ImageFileError)
 
 
 def as_label_map(values: np.ndarray, name: str | os.PathLike = "label map") -> np.ndarray:
@@ -76,7 +77,7 @@ def read_voxels(image: nib.Nifti1Image, path: str | os.PathLike) -> np.ndarray:
         If the file ends too early or its compression is broken; the sentence names ``path``.
     """
     try:
-        return np.asanyarray(image.dataobj)
+        return stored_voxels(image, path)
     except _UNREADABLE as error:
         raise CaseError(f"{path}: the voxels cannot be read, the file is broken or cut short ({error}).") from error
 

@@ -1,6 +1,7 @@
 """Voxels are read as nibabel reads them, whatever the file stores, and label maps written as nibabel writes them."""
 
 import gzip
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -124,6 +125,19 @@ def test_a_file_with_broken_compression(tmp_path):
     path.write_bytes(content)
     with pytest.raises(READ_ERRORS):
         scan_voxels(image, path)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(("kind", "slope", "inter"), [("<i2", None, None), (">i2", 1, 0), ("|i1", 1, -1024)])
+def test_no_second_copy_of_the_volume(tmp_path, kind, slope, inter, ending):
+    path = tmp_path / f"scan{ending}"
+    image = store(path, kind, slope, inter, shape=(96, 80, 400))
+    tracemalloc.start()
+    volume = scan_voxels(image, path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert volume.nbytes == 96 * 80 * 400 * 2
+    assert volume.nbytes < peak < 1.9 * volume.nbytes  # a slab of 32 slices, float64 where there is an intercept
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])

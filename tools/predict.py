@@ -71,6 +71,7 @@ def predict(
         "weights": str(predictor.checkpoint),
         "sha256": predictor.sha256,
         "key": predictor.key,
+        "engine": predictor.engine,
         "versions": versions(),
         "seconds": seconds,
         "failed": failed,

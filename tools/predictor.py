@@ -29,6 +29,7 @@ class Predictor:
     ----------
     checkpoint : the file that the weights came from.
     sha256 : its hash.
+    engine : what runs the networks, "torch" or "openvino".
     key : hash of all that decides a label map beside the scan: weights, architecture, config and overrides.
 
     Raises
@@ -86,6 +87,7 @@ class Predictor:
         self.network = self.network.to(self.device).eval()
         self.preprocessing, self.postprocessing = content("preprocessing"), content("postprocessing")
         self.inferer = content("inferer")
+        self.engine = self.inferer.engine.name_on(self.device)
 
     def __call__(self, scan: str, name: str | None = None) -> None:
         """Label one scan and write its label map, as NAME.nii.gz or after the scan's file."""

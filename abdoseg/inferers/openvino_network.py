@@ -92,9 +92,10 @@ class OpenVinoNetwork:
 
     def __call__(self, image: Tensor) -> Tensor:
         """Map one image (1, C, x, y, z) to logits (1, K, x, y, z), both float32."""
+        image = image.float().contiguous()  # by name, so that the memory lives until it has been read
         logits = torch.empty(self._shape)
         with self._lock:
-            self._request.set_input_tensor(ov.Tensor(image.float().contiguous().numpy(), shared_memory=True))
+            self._request.set_input_tensor(ov.Tensor(image.numpy(), shared_memory=True))
             self._request.set_output_tensor(ov.Tensor(logits.numpy(), shared_memory=True))
             self._request.infer()
         return logits

@@ -5,7 +5,7 @@ import torch
 from monai.transforms import AsDiscrete
 
 from abdoseg.datalist import read_datalist, write_datalist
-from tests.bundles.tiny import REPOSITORY, copy_tiny, files, run, workflow
+from tests.bundles.tiny import REPOSITORY, copy_tiny, files, workflow
 
 KNOWN = [1, 3, 14]  # no pair of left and right: flips leave them
 # A case that knows all, so that no class counts as absent everywhere; it is not among those that are trained on.
@@ -31,31 +31,34 @@ def weak_cases(datalist, tmp_path_factory):
 
 
 def step(name, datalist, folder, **settings):
-    """One training step of a tiny bundle on both cases: its workflow, and what the trainer saw, said and lost."""
-    flow = workflow(
-        copy_tiny(REPOSITORY / "bundles" / name.split()[0], folder), *CONFIGS[name], datalist=datalist, **settings
-    )
-    run(flow)
-    return flow, flow.trainer.state.output
+    """One training step of a tiny bundle on both cases: its workflow, and logits, target and result of its loss."""
+    bundle = copy_tiny(REPOSITORY / "bundles" / name.split()[0], folder)
+    flow = workflow(bundle, *CONFIGS[name], datalist=datalist, **settings)
+    flow.initialize()
+    seen = []
+    loss = flow.parser.get_parsed_content("loss")
+    hook = loss.register_forward_hook(lambda module, inputs, result: seen.append((*inputs, result)))
+    flow.run()
+    hook.remove()
+    return flow, *seen[-1]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_loss_of_a_step_leaves_out_what_is_unknown(name, weak_cases, tmp_path):
-    flow, output = step(name, weak_cases, tmp_path, **ELSEWHERE)
-    channels = output["pred"].shape[-4]
-    label, known = output["label"]
+    flow, logits, (labels, known), lost = step(name, weak_cases, tmp_path, **ELSEWHERE)
+    channels = logits.shape[-4]
     assert known.tolist() == [[c in (0, *KNOWN) for c in range(channels)]] * 2
     loss = flow.parser.get_parsed_content("loss")
-    assert torch.equal(output["loss"], loss(output["pred"], (label, known)))
-    assert not torch.isclose(output["loss"], loss(output["pred"], label))
+    assert torch.equal(lost, loss(logits, (labels, known)))
+    assert not torch.isclose(lost, loss(logits, labels))
 
 
 @pytest.mark.parametrize("name", ["coarse_seg", "fine_seg"])
 @pytest.mark.parametrize("mask", [True, False])
 def test_unknown_channels_of_a_student_get_no_gradient(name, mask, weak_cases, tmp_path):
     """The direct training on weak labels, with unknown classes left out and taken for background."""
-    flow, output = step(name, weak_cases, tmp_path, mask_unknown=mask, **ELSEWHERE)
-    assert isinstance(output["label"], torch.Tensor) is not mask
+    flow, _, target, _ = step(name, weak_cases, tmp_path, mask_unknown=mask, **ELSEWHERE)
+    assert isinstance(target, torch.Tensor) is not mask
     heads = [weight.grad for weight in flow.network_def.parameters() if weight.grad is not None and len(weight) == 14]
     assert heads
     for gradient in heads:

@@ -28,6 +28,7 @@ from abdoseg.checks import (
     open_checked,
     read_slabs,
     whole_values,
+    with_one_affine,
 )
 from abdoseg.datasets import LabelConvention, convert_labels, read_labels
 from abdoseg.files import CaseError, atomic_path, write_json, write_label_map
@@ -195,8 +196,8 @@ def _copies(
     mended = {found.file for found in faults if found.severity == REPAIRED}
     if case["image"] in mended:
         copies["image"] = f"repaired/images/{case['id']}_0000.nii.gz"
-        with atomic_path(output / copies["image"]) as temporary:
-            nib.save(image, temporary)
+        image = with_one_affine(image)
+        _save_stored(output / copies["image"], image)
     if label is not None and (labels is not None or label_files(case)[0] in mended):
         if labels is None:
             path = label_files(case)[0]
@@ -204,3 +205,11 @@ def _copies(
         copies["label"] = f"{'labels' if is_converted(case) else 'repaired/labels'}/{case['id']}.nii.gz"
         write_label_map(output / copies["label"], on_grid(labels, label, image), image)
     return copies
+
+
+def _save_stored(path: Path, image: nib.Nifti1Image) -> None:
+    """Write an image with the numbers and the scaling of its file: read, scaled and scaled back, they would change."""
+    stored = type(image)(image.dataobj.get_unscaled(), image.affine, image.header)
+    stored.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
+    with atomic_path(path) as temporary:
+        nib.save(stored, temporary)

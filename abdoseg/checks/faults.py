@@ -44,6 +44,7 @@ _KINDS = (
     FaultKind("mirrored", SET_ASIDE, "mirrored scan: liver on the left of the spleen"),
     FaultKind("duplicate", SET_ASIDE, "the same scan twice"),
     FaultKind("trailing_axis", REPAIRED, "a fourth dimension of length 1"),
+    FaultKind("pixdim", REPAIRED, "voxel size in the header is not that of its affine"),
     FaultKind("label_header", REPAIRED, "label affine differs from its image's by rounding"),
     FaultKind("label_turned", REPAIRED, "label stored in another orientation than its image"),
     FaultKind("label_float", REPAIRED, "whole label values stored as floating-point numbers"),

@@ -31,8 +31,10 @@ def grid_fault(
     if label.shape == image.shape:
         shift = corner_shifts(label.affine, image.affine, image.shape).max()
         if shift <= SAME_VOXELS:
-            if _forms_disagree(label_path, label) and not _forms_disagree(image_path, image):
-                return fault("label_header", label_path, "its sform is its image's, its qform is not", place)
+            odd, image_odd = _odd_kinds(label_path, label), _odd_kinds(image_path, image)
+            if "pixdim" in odd or odd - image_odd:
+                what = "its sform is its image's, but its qform or voxel size is not"
+                return fault("label_header", label_path, what, place)
             return None
         if shift < SAFE_VOXELS or _is_rounded(label.affine, image.affine):
             what = f"its affine differs from its image's by rounding (up to {shift:.2g} voxels)"
@@ -55,8 +57,9 @@ def _is_rounded(affine: np.ndarray, exact: np.ndarray) -> bool:
     return any(np.allclose(affine, np.round(exact, decimals), rtol=0, atol=1e-4) for decimals in ROUNDED_DECIMALS)
 
 
-def _forms_disagree(path: str | os.PathLike, image: nib.Nifti1Image) -> bool:
-    return any(found.kind in ("sform_qform", "origin") for found in affine_faults(path, image))
+def _odd_kinds(path: str | os.PathLike, image: nib.Nifti1Image) -> set[str]:
+    """Give the kinds of faults that a header has because what it says about its grid does not go together."""
+    return {found.kind for found in affine_faults(path, image)} & {"sform_qform", "origin", "pixdim"}
 
 
 def _axes(image: nib.Nifti1Image) -> str:

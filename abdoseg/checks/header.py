@@ -88,8 +88,19 @@ def _form_faults(path: str | os.PathLike, image: nib.Nifti1Image) -> list[Fault]
     if not any(codes):
         remedy = "write one; without it nobody can tell left from right"
         return [fault("no_orientation", path, "its header has neither sform nor qform", remedy)]
-    if not all(codes):
+    return (_disagreement(path, image) if all(codes) else []) or _pixdim_faults(path, image)
+
+
+def _pixdim_faults(path: str | os.PathLike, image: nib.Nifti1Image) -> list[Fault]:
+    """Find a header that MONAI's reader changes: then it takes the qform, even one that is declared unknown."""
+    written, sides = np.array(image.header.get_zooms()[:3]), np.linalg.norm(image.affine[:3, :3], axis=0)
+    if np.allclose(written, sides):
         return []
+    what = f"its header says voxels of {_mm(written)}, its affine {_mm(sides)}, and MONAI would not take the affine"
+    return [fault("pixdim", path, what, "a copy whose header agrees with its affine takes its place")]
+
+
+def _disagreement(path: str | os.PathLike, image: nib.Nifti1Image) -> list[Fault]:
     try:
         sform, qform = image.get_sform(), image.get_qform()
     except (ValueError, np.linalg.LinAlgError, nib.spatialimages.HeaderDataError) as error:
@@ -114,6 +125,15 @@ def has_meaning(affine: np.ndarray) -> bool:
         return False
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     return bool(abs(np.linalg.det(affine[:3, :3])) > LEAST_VOLUME * sides.prod())
+
+
+def with_one_affine(image: nib.Nifti1Image) -> nib.Nifti1Image:
+    """Give an image whose sform, qform and voxel size all say what its affine says; the voxels are not read."""
+    mended = type(image)(image.dataobj, image.affine, image.header)
+    sform_code, qform_code = int(image.header["sform_code"]), int(image.header["qform_code"])
+    mended.set_qform(image.affine, code=qform_code)
+    mended.set_sform(image.affine, code=sform_code or 1)
+    return mended
 
 
 def corner_shifts(affine: np.ndarray, reference: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

@@ -45,7 +45,7 @@ def scaled(factor: float) -> np.ndarray:
         (volume(shape=(40, 30, 19)), "label_grid", "shape (40, 30, 19) instead of (40, 30, 20)"),
         (volume(shape=(30, 40, 20)), "label_grid", "shape (30, 40, 20)"),
         (volume(np.full((4, 4), np.nan)), "label_grid", "an affine without meaning"),
-        (volume(qform=moved(9, 0, 0)), "label_header", "its qform is not"),
+        (volume(qform=moved(9, 0, 0)), "label_header", "its qform or voxel size is not"),
     ],
 )
 def test_grids(label, kind, words):
@@ -84,3 +84,10 @@ def test_two_forms_that_disagree_are_the_images_fault_where_the_image_has_them_t
     mirrored = np.diag([-1.0, 1, 1, 1]) @ AFFINE
     image, label = volume(qform=mirrored), volume(qform=mirrored)
     assert grid_fault("label.nii", label, "scan.nii", image) is None
+
+
+def test_a_voxel_size_that_monai_would_follow_is_mended_in_the_label_though_its_image_has_it_too():
+    image, label = volume(), volume()
+    for one in (image, label):
+        one.header.set_zooms((1, 1, 1))
+    assert grid_fault("label.nii", label, "scan.nii", image).kind == "label_header"

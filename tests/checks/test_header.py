@@ -1,12 +1,14 @@
 """Faults of headers: dimensions, shear, the two forms of an affine, voxel sizes; legal affines are not accused."""
 
+import copy
 import itertools
 
 import nibabel as nib
 import numpy as np
 import pytest
+from monai.data.utils import correct_nifti_header_if_necessary
 
-from abdoseg.checks import affine_faults, dimension_fault, has_meaning, open_checked
+from abdoseg.checks import affine_faults, dimension_fault, has_meaning, open_checked, with_one_affine
 
 SIDES = np.diag([-0.8, 0.8, 2.5, 1.0])
 
@@ -89,7 +91,8 @@ def test_sform_and_qform():
     # The far corner lies at voxel 49 one way and at -49 the other way: 98 voxels apart.
     assert "disagree by up to 98 voxels (they say LAS and RAS)" in found[0].message
     assert kinds(affine_faults("scan.nii", image_of(SIDES, SIDES @ np.diag([1, 1, 1.02, 1])))) == ["sform_qform"]
-    assert affine_faults("scan.nii", image_of(SIDES, SIDES @ np.diag([1, 1, 1.01, 1]))) == []  # 0.3 voxels at slice 29
+    # 0.3 voxels at slice 29; the qform sets the voxel size.
+    assert kinds(affine_faults("scan.nii", image_of(SIDES, SIDES @ np.diag([1, 1, 1.01, 1])))) == ["pixdim"]
     # 3 mm by 4 mm.
     found = affine_faults("scan.nii", image_of(SIDES, moved(SIDES, 3, 4, 0)))
     assert kinds(found) == ["origin"]
@@ -98,6 +101,25 @@ def test_sform_and_qform():
     assert affine_faults("scan.nii", image_of(SIDES, mirrored, qform_code=0)) == []
     found = affine_faults("scan.nii", image_of(SIDES, SIDES, sform_code=0, qform_code=0))
     assert kinds(found) == ["no_orientation"]
+
+
+def test_the_header_that_monai_would_read_another_way_is_mended(tmp_path):
+    """The reader of the trainings takes the qform where pixdim is not the sform's: here, the scan would be mirrored."""
+    image = image_of(SIDES)
+    image.header.set_qform(np.eye(4), 0)  # declared unknown
+    values = np.arange(image.dataobj.size, dtype=np.int16).reshape(image.shape)
+    nib.save(nib.Nifti1Image(values, SIDES, image.header), tmp_path / "scan.nii")
+    read = nib.load(tmp_path / "scan.nii")
+    read.header.set_zooms((1, 1, 1))
+    assert not np.allclose(correct_nifti_header_if_necessary(copy.deepcopy(read)).affine, SIDES)
+    (found,) = affine_faults("scan.nii", read)
+    assert found.kind == "pixdim"
+    assert "voxels of 1 x 1 x 1 mm, its affine 0.8 x 0.8 x 2.5 mm" in found.message
+    mended = with_one_affine(read)
+    assert affine_faults("scan.nii", mended) == []
+    assert np.allclose(correct_nifti_header_if_necessary(mended).affine, SIDES)
+    assert np.allclose(mended.header.get_zooms(), (0.8, 0.8, 2.5))
+    assert np.array_equal(mended.dataobj, values)
 
 
 @pytest.mark.parametrize(("scale", "accused"), [(1, False), (0.001, True), (7, False), (9, True)])

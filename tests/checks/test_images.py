@@ -33,6 +33,8 @@ def shifted(offset: int) -> dict[int, float]:
         ({-1000: 0.04, -100: 25, 40: 75}, "no_air", "no air at -1000 HU"),
         ({-160: 60, 40: 30, 240: 10}, "no_air", "values from -160 to 240"),
         (shifted(1024), "hu_offset", "about 1024 instead of 0 HU"),
+        ({**shifted(1024), -2000: 25}, "hu_offset", "about 1024 instead of 0 HU"),
+        ({-1000: 970, -100: 10, 40: 20}, None, None),
         (shifted(1000), "hu_offset", "about 1024 instead of 0 HU"),
         (shifted(-1024), "hu_offset", "about -1024 instead of 0 HU"),
         ({0: 40, 60: 25, 128: 30, 255: 5}, "not_hu", "cut to a window or normalized"),

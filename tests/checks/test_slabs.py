@@ -1,12 +1,13 @@
 """Reading in slabs gives what nibabel gives, whatever the type; broken files are told."""
 
 import gzip
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from abdoseg.checks import read_slabs
+from abdoseg.checks import ImageTally, LabelTally, read_slabs
 from abdoseg.files import CaseError
 
 SHAPE = (5, 7, 11)
@@ -39,6 +40,23 @@ def test_the_header_scales_the_values(tmp_path):
     slabs = [slab for _, slab in read_slabs(tmp_path / "scan.nii.gz", image, 100)]
     assert np.array_equal(np.concatenate(slabs, axis=2), np.asarray(nib.load(tmp_path / "scan.nii.gz").dataobj))
     assert slabs[0].dtype.kind == "f"
+
+
+def peak_of_a_pass(path, slices: int) -> int:
+    """Most bytes at a time while a scan and its label are read and tallied in slabs of eight slices."""
+    image = save(path, np.random.default_rng(0).integers(0, 14, (64, 64, slices)).astype(np.int16))
+    scan, labels = ImageTally(image.shape), LabelTally(path, image.shape)
+    tracemalloc.start()
+    for start, slab in read_slabs(path, image, 8 * 64 * 64):
+        scan.add(start, slab)
+        labels.add(start, slab)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_a_scan_eight_times_as_long_takes_no_more_memory(tmp_path):
+    assert peak_of_a_pass(tmp_path / "long.nii.gz", 512) < 1.2 * peak_of_a_pass(tmp_path / "short.nii.gz", 64)
 
 
 @pytest.mark.parametrize(

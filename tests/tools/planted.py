@@ -34,6 +34,7 @@ class Pair:
     image_qform: np.ndarray | None = None
     label_qform: np.ndarray | None = None
     codes: int = 1
+    image_zooms: tuple[float, float, float] | None = None
 
 
 def phantoms(count: int = 2) -> list[Pair]:
@@ -72,7 +73,7 @@ class Planter:
 
     def write(self, name: str, pair: Pair, folder: str = TRAINING, ending: str = ".nii.gz", label=True) -> None:
         image_path, label_path = self.paths(name, folder, ending)
-        save(image_path, pair.image, pair.affine, pair.image_qform, pair.codes)
+        save(image_path, pair.image, pair.affine, pair.image_qform, pair.codes, pair.image_zooms)
         if label and folder != UNLABELED:
             save(label_path, pair.label, pair.label_affine, pair.label_qform, pair.codes)
 
@@ -111,13 +112,24 @@ class Planter:
         self.expected[name] = set(kinds.split()), self.paths(name, folder)[part == "label"].name
 
 
-def save(path: Path, values: np.ndarray, affine: np.ndarray, qform: np.ndarray | None = None, codes: int = 1) -> None:
+def save(
+    path: Path,
+    values: np.ndarray,
+    affine: np.ndarray,
+    qform: np.ndarray | None = None,
+    codes: int = 1,
+    zooms: tuple[float, float, float] | None = None,
+) -> None:
+    """Write a file; without a qform of its own it has the sform's, where a qform can hold that."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = nib.Nifti1Image(values, None)  # nibabel does not take every affine that it reads
     image.header.set_xyzt_units("mm")
+    if zooms is None:
+        zooms = np.linalg.norm(affine if qform is None else qform, axis=0)[:3]
+    image.header.set_zooms([*zooms, *[1] * values.ndim][: values.ndim])
     image.header.set_sform(affine, codes)
-    if qform is not None or is_rigid(affine):
-        image.header.set_qform(affine if qform is None else qform, codes, strip_shears=False)
+    if qform is not None or (is_rigid(affine) and tuple(zooms) == tuple(np.linalg.norm(affine, axis=0)[:3])):
+        image.header.set_qform(affine if qform is None else qform, codes)
     nib.save(image, path)
 
 
@@ -127,7 +139,7 @@ def is_rigid(affine: np.ndarray) -> bool:
     if not sides.all():
         return False
     axes = affine[:3, :3] / sides
-    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-6))
+    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-4))
 
 
 def turn(pair: Pair, codes: str, label: bool = True) -> None:

@@ -103,6 +103,8 @@ def plant_headers(planter: Planter) -> None:
     plant("1026", "origin", "image", set_values(image_qform=lambda pair: translation(40, 0, 0) @ pair.affine))
     plant("1027", "no_orientation", "image", without_orientation)
     plant("1028", "spacing organ_volume", "image", lambda pair: both(pair, np.diag([0.001, 0.001, 0.001, 1])))
+    plant("1029", "pixdim", "image", set_values(image_zooms=lambda pair: (1, 1, 1)))
+    plant("1030", "pixdim label_header", "image", rounded_sform)
     plant("1031", "label_grid", "label", set_values(label=lambda pair: pair.label[:, :, :-3]))
     plant("1032", "label_grid", "label", set_values(label_affine=lambda pair: translation(0, 0, 30) @ pair.affine))
     plant("1033", "label_header", "label", set_values(label_affine=lambda pair: pair.affine @ translation(0.2, 0.2, 0)))
@@ -224,6 +226,12 @@ def rounded_label_affine(pair: Pair) -> None:
     """The image has odd voxel sizes, and its label's header has two decimals."""
     both(pair, np.diag([0.98765, 0.98765, 1.01234, 1]))
     pair.label_affine = pair.affine.round(2)
+
+
+def rounded_sform(pair: Pair) -> None:
+    both(pair, np.diag([0.98765, 0.98765, 1.01234, 1]))
+    pair.image_qform = pair.affine
+    pair.affine = pair.affine.round(2)
 
 
 def windowed(image: np.ndarray) -> np.ndarray:

@@ -9,13 +9,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 
 from abdoseg.checks import FAULT_KINDS, REPAIRED, SET_ASIDE
 from abdoseg.datalist import load_cases
 from abdoseg.label_maps import grid_difference, open_volume, read_label_map
 from tests.tools.planted import Planter
 from tests.tools.planted_faults import plant_all
+from tests.tools.small_data import OVERLAYS
 from tools.audit import audit
+from tools.chain import Stage
+from tools.workflow import run_bundle
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +103,12 @@ def test_what_is_set_aside_and_what_stays(planted, audited, content):
     assert training["declared3"]["dataset"] == "declared"
 
 
-def test_repaired_copies_lie_on_the_grids_of_their_images(planted, audited):
+def test_repaired_copies_lie_on_the_grids_of_their_images(planted, audited, content):
     mended = with_severity(planted, REPAIRED)
     copies = sorted(path.name for path in (audited / "repaired").rglob("*.nii.gz"))
-    assert copies == sorted(f"flare_{planted.expected[name][1]}" for name in mended)
+    assert copies == sorted(
+        f"flare_{Path(one['file']).name}" for one in content["faults"] if one["severity"] == REPAIRED
+    )
     cases = {planted_name(case["id"]): case for case in load_cases(audited / "datalist.json")}
     for name in mended:
         case, file = cases[name], planted.expected[name][1]
@@ -167,3 +173,23 @@ def test_left_and_right_of_a_mirrored_scan_are_told_by_the_organs(content):
     assert "liver and spleen are on their sides, so swap the two ids" in told["1068"]
     assert "or correct the scan's affine if it is mirrored" in told["1070"]
     assert "situs inversus" in told["1071"]
+
+
+def test_all_that_is_left_is_trained_on(planted, audited, tmp_path):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump(OVERLAYS["coarse"]))
+    arguments = {
+        "seed": 0,
+        "datalist": str(audited / "datalist.json"),
+        "ckpt_dir": str(tmp_path / "weights"),
+        "output_dir": str(tmp_path),
+    }
+    configs = ("train.yaml", str(overlay))
+    run_bundle(Stage("coarse", bundle="coarse_seg", run="training", configs=configs, arguments=arguments), {})
+    assert (tmp_path / "weights" / "model.pt").is_file()
+    (line,) = map(json.loads, (tmp_path / "learning_curve.jsonl").read_text().splitlines())
+    assert 0 < line["loss"] < 10
+    # One step a case: every one was read.
+    steps = len(load_cases(audited / "datalist.json", validation=False))
+    assert steps > 40
+    assert line.get("iteration", steps) == steps

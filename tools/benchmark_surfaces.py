@@ -9,6 +9,7 @@ import numpy as np
 from surface_distance import compute_surface_dice_at_tolerance, compute_surface_distances
 from tqdm import tqdm
 
+from abdoseg.files import CaseError
 from abdoseg.label_maps import read_label_map
 from abdoseg.labels import NAMES, TOLERANCES_MM
 from abdoseg.metrics import surface_dsc, to_ras
@@ -21,6 +22,7 @@ SEED = 5
 # axis by so much that some of each surface lies beyond its tolerance.
 COARSER = 3
 SHIFT_MM = 3
+RANGES = {"ours": "ours_s", "package": "package_s", "ratio": "ratios"}
 
 
 def benchmark_surfaces(labels: str | None, repeats: int) -> dict:
@@ -35,7 +37,12 @@ def benchmark_surfaces(labels: str | None, repeats: int) -> dict:
     -------
     ``{"labels", "shape", "spacing_mm", "repeats", "classes": {name: {"ours_s", "package_s": [seconds], "difference"}},
     "ours_s", "package_s": [sums], "ratio": of the medians, "ratios": [of each turn], "largest_difference"}``; the
-    classes are those of the label map, cut to the box around truth and prediction, reading is not timed.
+    classes are those of the label map, cut to the box around truth and prediction; reading is not timed.
+
+    Raises
+    ------
+    CaseError
+        If the label map cannot be read or has no class.
     """
     truth, spacing = _truth(labels)
     prediction = _predicted(truth, spacing)
@@ -45,6 +52,8 @@ def benchmark_surfaces(labels: str | None, repeats: int) -> dict:
         box = joint_box(boxes[class_id], predicted_boxes[class_id])
         masks = truth[box] == class_id, prediction[box] == class_id
         classes[NAMES[class_id]] = _time_class(*masks, spacing, TOLERANCES_MM[class_id], repeats)
+    if not classes:
+        raise CaseError(f"{labels}: no class to compare; give a label map with organs, larger than {SHIFT_MM} mm.")
     sums = {key: np.sum([entry[key] for entry in classes.values()], axis=0) for key in ("ours_s", "package_s")}
     return {
         "labels": labels or f"phantom, seed {SEED}",
@@ -113,6 +122,3 @@ def format_surfaces(result: dict) -> str:
     lines = [f"{result['labels']}: {shape} voxels of {spacing} mm; medians of {result['repeats']}, processor time"]
     ranges = [f"{title} {min(result[key])} to {max(result[key])}" for title, key in RANGES.items()]
     return "\n".join([*lines, columns(rows), "; ".join(ranges)])
-
-
-RANGES = {"ours": "ours_s", "package": "package_s", "ratio": "ratios"}

@@ -31,8 +31,9 @@ def evaluate(
     """Score predicted label maps against references: DSC and NSD by class.
 
     The means of the table are over the scans whose reference contains the class (n says how many); the official
-    FLARE23 means, which give full marks to a class that is rightly absent, stand beside them. Both are the numbers of
-    the official script, also in its quirks; where it would stop or cut otherwise than meant, a note says so.
+    FLARE23 means, which give full marks to a class that is rightly absent, stand beside them. The scores
+    of a case and the official means are the numbers of the official script, also in its quirks; where it would stop, or
+    cut otherwise than meant, a note says what is done instead.
 
     --strict scores without these quirks as well: all slices of tubular organs, only classes that somebody looked for,
     no marks for what is absent; with volumes and their bias, tumors found, missed and made up by size, false tumors in

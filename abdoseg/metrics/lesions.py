@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.ndimage import find_objects
 from scipy.optimize import linear_sum_assignment
 
 from abdoseg.labels import TUMOR_ID
@@ -34,8 +35,11 @@ def match_lesions(prediction: np.ndarray, reference: np.ndarray, voxel_ml: float
     ``{"true": [{"ml", "mm": diameter of the ball of this volume, "iou": with its pair, 0 if missed}],
     "false_positives": [{"ml", "mm"}]}``, the largest first.
     """
-    found, found_voxels = _foci(prediction)
-    true, true_voxels = _foci(reference)
+    (box,) = find_objects(((prediction == TUMOR_ID) | (reference == TUMOR_ID)).view(np.uint8)) or (None,)
+    if box is None:
+        return {"true": [], "false_positives": []}
+    found, found_voxels = _foci(prediction[box])
+    true, true_voxels = _foci(reference[box])
     overlap = np.zeros((len(true_voxels), len(found_voxels)))
     both = (found > 0) & (true > 0)
     np.add.at(overlap, (true[both] - 1, found[both] - 1), 1)

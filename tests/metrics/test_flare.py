@@ -2,17 +2,16 @@
 
 import numpy as np
 import pytest
-from surface_distance import compute_surface_dice_at_tolerance, compute_surface_distances
 
 from abdoseg.labels import CLASS_IDS
 from abdoseg.metrics import case_presence, flare_scores
 from abdoseg.metrics.flare import single_slice_tubes
+from tests.metrics.official_script import official_scores
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:surface_distance")
 
 LIVER, RIGHT_KIDNEY, AORTA, VENA_CAVA, ESOPHAGUS, TUMOR = 1, 2, 5, 6, 10, 14
 MM = (1, 1, 1)
-TOLERANCES = dict(enumerate([5, 3, 3, 5, 2, 2, 2, 2, 2, 3, 5, 7, 3, 2], start=1))
 
 
 def box(class_id, x, y, z, shape=(32, 16, 16)):
@@ -107,25 +106,6 @@ def test_scores_are_rounded_as_numpy_does():
     assert round(2 / 40000, 4) == 0.0001
     assert round(np.float64(2 / 40000), 4) == 0
     assert flare_scores(prediction, reference, MM)[LIVER]["dsc"] == 0
-
-
-def official_scores(prediction, reference, spacing):
-    scores = {}
-    for class_id in range(1, 15):
-        predicted, true = prediction == class_id, reference == class_id
-        if not predicted.any() or not true.any():
-            dsc = nsd = float(predicted.any() == true.any())
-        else:
-            if class_id in (5, 6, 10):
-                slices = np.where(true)[2]
-                predicted, true = (mask[:, :, slices.min() : slices.max()] for mask in (predicted, true))
-            dsc = 2 * (predicted & true).sum() / (predicted.sum() + true.sum())
-            nsd = 0
-            if dsc >= 0.2:
-                distances = compute_surface_distances(true, predicted, spacing)
-                nsd = compute_surface_dice_at_tolerance(distances, TOLERANCES[class_id])
-        scores[class_id] = {"dsc": round(dsc, 4), "nsd": round(nsd, 4)}
-    return scores
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -1,6 +1,7 @@
 """Time and memory: of processes that take a known amount for a known time, and of curves worked out by hand."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from tools.efficiency import Sampler, card_memory, process_memory
+from tools.efficiency import NVML_LIBRARY, Sampler, card_memory, process_memory
 
 # Takes 200 MB after a second, keeps them for a second, and gives them back for half a second.
 EATER = """
@@ -79,6 +80,29 @@ def test_a_curve_by_hand():
     alone = sampler.figures(10.4, 10.6)
     assert alone["period_s"] is None
     assert alone["card"]["auc_mb_s"] == 1000
+
+
+# What NVIDIA's library does, for a card 1 of 16 GB of which 10 are free; the driver counts its "used" otherwise.
+STAND_IN = """
+typedef struct {unsigned long long total, free, used;} memory;
+int nvmlInit_v2(void) {return 0;}
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **card) {*card = (void *) 0x7fff12345678abcd; return index != 1;}
+int nvmlDeviceGetMemoryInfo(void *card, memory *told) {
+    told->total = 16ULL << 30; told->free = 10ULL << 30; told->used = 1;
+    return card != (void *) 0x7fff12345678abcd;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the stand-in for NVIDIA's library needs gcc")
+def test_the_card_is_read_as_the_drivers_library_lays_it_out(tmp_path):
+    source, library = tmp_path / "nvml.c", tmp_path / NVML_LIBRARY
+    source.write_text(STAND_IN)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    command = "from tools.efficiency import card_memory; print(card_memory(0), card_memory(1)())"
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    told = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["None", "6144.0"]
 
 
 def test_the_card_is_read_where_there_is_one():

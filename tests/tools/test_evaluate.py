@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from abdoseg.files import CaseError
+from abdoseg.labels import CLASS_IDS, NAMES
+from tests.metrics.official_script import official_means, official_scores
 from tests.tools.score_data import AFFINE, AORTA, LIVER, SPLEEN, TUMOR, save, save_folders, scan
 from tools.evaluate import evaluate
 
@@ -32,6 +34,34 @@ def test_folders(folders, tmp_path, capsys):
     assert [line.split() for line in table.splitlines() if line.startswith("tumor")] == [
         ["tumor", "0.7500", "1.0000", "2", "0.8333", "1.0000"]
     ]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:surface_distance")
+def test_the_command_gives_the_numbers_of_the_official_script(tmp_path):
+    """Five scans of random blocks of classes, stored LPS with 0.8 x 1.5 x 2.5 mm voxels, against surface-distance."""
+    rng = np.random.default_rng(0)
+    spacing = (0.8, 1.5, 2.5)
+    expected = {}
+    for case in "abcde":
+        coarse = rng.integers(0, 15, size=(5, 4, 4))
+        changed = np.where(rng.random(coarse.shape) < 0.4, rng.integers(0, 15, size=coarse.shape), coarse)
+        true, predicted = (np.kron(labels, np.ones((4, 4, 4), dtype=np.uint8)) for labels in (coarse, changed))
+        predicted = np.roll(predicted, 1, axis=0)
+        for folder, labels in (("truth", true), ("predicted", predicted)):
+            save(tmp_path / folder / f"{case}.nii.gz", labels, np.diag([-0.8, -1.5, 2.5, 1]))
+        header = nib.load(tmp_path / "truth" / f"{case}.nii.gz").header
+        assert header.get_zooms() == pytest.approx(spacing)
+        expected[case] = official_scores(predicted, true, header.get_zooms())
+    result = evaluate(tmp_path / "predicted", tmp_path / "truth")
+    for case, scores in result["cases"].items():
+        for class_id in CLASS_IDS:
+            assert {key: scores[NAMES[class_id]][key] for key in ("dsc", "nsd")} == expected[case][class_id]
+    classes, organs = official_means(expected)
+    official = result["summary"]["official"]
+    for class_id, means in classes.items():
+        assert {key: official["classes"][NAMES[class_id]][key] for key in means} == means
+    assert (official["organ_dsc"], official["organ_nsd"]) == (organs["dsc"], organs["nsd"])
+    assert 0.2 < official["organ_nsd"] < 0.95
 
 
 def test_tumors_are_scored_by_host(folders, capsys):

@@ -8,6 +8,7 @@ import pytest
 
 from abdoseg.datasets import LabelConvention, convert_labels, read_labels
 from abdoseg.files import CaseError
+from abdoseg.phantom import PhantomSettings, make_case
 
 AFFINE = np.diag([40.0, 40, 40, 1])  # RAS: the greater index is the person's right
 KITS = LabelConvention({1: (2, 13), 2: 14, 3: (2, 13)}, (2, 13, 14))
@@ -92,3 +93,13 @@ def test_labels_are_read_from_one_file_or_one_a_structure(tmp_path):
     save(one, [1, 9])
     with pytest.raises(CaseError, match=r"a\.nii\.gz: unknown label value 9"):
         read_labels(one, KITS)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_both_sides_of_a_phantom_are_found_again(seed):
+    # Stored in an orientation that is drawn, with tumors in the organs, perhaps without a kidney.
+    case = make_case([seed, 31], PhantomSettings(tumors=True))
+    together = np.zeros(15, dtype=np.uint8)
+    together[[2, 13, 7, 8, 14]] = 1, 1, 2, 2, 3
+    converted = convert_labels(together[case.truth], case.affine, LabelConvention({1: (2, 13), 2: (7, 8), 3: 14}))
+    np.testing.assert_array_equal(converted, np.where(np.isin(case.truth, (2, 7, 8, 13, 14)), case.truth, 0))

@@ -26,7 +26,7 @@ def run(
 
     `python -m tools run two_stage --data_dir FLARE23 --work_dir runs/flare23` is paper A at full size. Its stages are
     audit, plan, teacher, pseudo_labels, merge, coarse, fine, predict_teacher, predict_student, score_teacher,
-    score_student and report.
+    score_student, report and pack.
 
     Each stage leaves WORK_DIR/manifests/STAGE.json. Started again, the chain does what is missing or what a change of
     data or settings has made stale; a training that was killed goes on from its last epoch. Scans that a stage has set

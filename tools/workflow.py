@@ -1,13 +1,11 @@
 """Run one run id of a bundle in this process: each start of Python and MONAI costs 6-8 s."""
 
-import copy
 import logging
 from contextlib import nullcontext
 from pathlib import Path
 
 from ignite.handlers import ProgressBar
 from monai.bundle import ConfigWorkflow
-from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from abdoseg.handlers import step_loss
 from tools.allocator import keep_freed_memory
@@ -29,7 +27,7 @@ def run_bundle(stage: Stage, tracking: dict) -> dict:
     root = BUNDLES / stage.bundle
     if tracking:
         executed = Path(stage.arguments["output_dir"]) / "executed_config.json"
-        tracking = {**tracking, "tracking": mlflow_settings(), "save_execute_config": str(executed)}
+        tracking = {**tracking, "tracking": "mlflow", "save_execute_config": str(executed)}
     workflow = ConfigWorkflow(
         config_file=[str(path) for path in stage.config_files()],
         meta_file=str(root / "configs" / "metadata.json"),
@@ -53,11 +51,3 @@ def run_bundle(stage: Stage, tracking: dict) -> dict:
         result = workflow.run()
     workflow.finalize()
     return next((item for item in result or [] if isinstance(item, dict) and "failed" in item), {})
-
-
-def mlflow_settings() -> dict:
-    """MONAI's settings, but for how the loss is read: these trainers do not take their batches apart."""
-    settings = copy.deepcopy(DEFAULT_MLFLOW_SETTINGS)
-    loss = {"_target_": "abdoseg.handlers.step_loss", "_mode_": "callable"}
-    settings["configs"]["trainer"]["output_transform"] = loss
-    return settings

@@ -13,6 +13,7 @@ from tests.tools.test_run import chain_options, manifests, stamps
 from tools.__main__ import main
 
 OWN = ("unlabeled", "organ_merge", "hosts", "organ_plan", "organs", "tumor_plan", "rest_plan", "combine")
+OWN += ("pack_cascade",)
 
 
 @pytest.fixture(scope="module")

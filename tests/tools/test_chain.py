@@ -108,7 +108,7 @@ def keys_of(inputs="data", **values) -> dict[str, str]:
     return keys
 
 
-AFTER_FINE = {"fine", "predict_student", "score_student", "report"}
+AFTER_FINE = {"fine", "predict_student", "score_student", "report", "pack"}
 AFTER_LABELS = {"pseudo_labels", "merge", "coarse", *AFTER_FINE}
 AFTER_TEACHER = {"teacher", "predict_teacher", "score_teacher", *AFTER_LABELS}
 

@@ -12,13 +12,14 @@ import yaml
 
 from abdoseg.datalist import load_cases
 from tests.tools.small_data import FINE, FIVE, ORGANS, OVERLAYS, SHAPE, save, save_data_set, truncate
+from tests.zoo.packing import unpacked
 from tools.__main__ import main
 from tools.pipeline import PIPELINES
 
 ROOT = Path(__file__).parents[2]
 ARMS = ["teacher", "student"]
 STAGES = ["audit", "plan", "teacher", "pseudo_labels", "merge", "coarse", "fine"]
-STAGES += [*(f"predict_{arm}" for arm in ARMS), *(f"score_{arm}" for arm in ARMS), "report"]
+STAGES += [*(f"predict_{arm}" for arm in ARMS), *(f"score_{arm}" for arm in ARMS), "report", "pack"]
 
 
 def chain_options(folder: Path) -> list[str]:
@@ -60,7 +61,7 @@ def test_the_whole_chain_ends_in_a_report(chain):
     results = json.loads((work / "results.json").read_text())
     assert set(results["arms"]) == set(ARMS)
     assert results["arms"]["student"]["classes"]["liver"]["n"] == 2
-    assert set(results["seconds"]) == set(STAGES) - {"report"}
+    assert set(results["seconds"]) == set(STAGES) - {"report", "pack"}
     assert results["versions"]["monai"]
     assert (work / "report" / "index.html").stat().st_size > 10_000
     assert {name: manifest["status"] for name, manifest in manifests(work).items()} == dict.fromkeys(STAGES, "done")
@@ -70,6 +71,9 @@ def test_the_whole_chain_ends_in_a_report(chain):
     architecture = json.loads((work / "fine" / "weights" / "architecture.json").read_text())
     assert architecture["fine"]["channels"] == FINE["channels"]
     assert architecture["coarse"]["image_size"] == [16, 16, 16]
+    (archive,) = (work / "packed").iterdir()
+    root = unpacked(archive, work.parent)
+    assert json.loads((root / "configs" / "metadata.json").read_text())["eval_metrics"]["scans"] == 2
 
 
 def test_a_second_run_does_nothing_and_needs_no_torch(chain):
@@ -162,6 +166,7 @@ def test_a_lean_data_set_goes_through_and_names_what_it_set_aside(lean, capsys):
     assert {name for name, manifest in done.items() if manifest["status"] == "done"} == set(STAGES) - {
         "score_student",
         "score_teacher",
+        "pack",
     }
     assert list(done["audit"]["failed"]) == ["0004"]
     assert list(done["pseudo_labels"]["failed"]) == list(done["merge"]["failed"]) == ["0003"]

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -115,23 +116,36 @@ def test_a_prediction_is_a_run_of_its_bundles_experiment(tmp_path):
         predict(*arguments, tracking="mlfow", **{"inferer#margin_mm": 10})
 
 
-def test_a_chain_keeps_its_predictions_and_its_packed_bundle(tmp_path):
+def test_a_chain_keeps_its_predictions_scores_report_and_packed_bundle(tmp_path):
     data, work = save_data_set(tmp_path / "data", [ORGANS], testing=1), tmp_path / "work"
     weights = str(save_weights(tmp_path / "weights", STUDENT))
     predicting = {"input": "{data_dir}/validation", "output": "{work_dir}/labels", "weights": weights}
-    packing = {"output": "{work_dir}/packed", "weights": weights}
+    truth, scores = "{data_dir}/truth", "{work_dir}/scores/student.json"
+    scoring = {"predictions": truth, "references": truth, "output": scores}
+    pages = ["{work_dir}/results.json", "{work_dir}/report/index.html"]
+    packing = {"output": "{work_dir}/packed", "weights": weights, "scores": scores}
     stages = [
         {"name": "label", "tool": "predict", "bundle": "fine_seg", "arguments": predicting},
+        {"name": "score", "tool": "evaluate", "arguments": scoring, "outputs": [scores]},
+        {"name": "report", "tool": "report", "arguments": {"work_dir": "{work_dir}"}, "outputs": pages},
         {"name": "pack", "tool": "pack", "bundle": "fine_seg", "arguments": packing, "outputs": ["{work_dir}/packed"]},
     ]
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({"stages": stages}))
     run(str(tmp_path / "own.yaml"), str(data), str(work), tracking="mlflow")
-    client, parent, (label, _) = chain_run(f"sqlite:///{work}/mlruns.db", "own")
+    client, parent, (label, *_) = chain_run(f"sqlite:///{work}/mlruns.db", "own")
     assert (label.data.metrics["labeled"], label.data.metrics["failed"]) == (1, 0)
     assert [file.path for file in client.list_artifacts(label.info.run_id)] == ["manifest.json"]
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"bundles", "report", "results.json"}
+    assert parent.data.metrics["student/organ_mean_dsc"] == 1
+    page = client.download_artifacts(parent.info.run_id, "report/index.html", str(tmp_path))
+    assert Path(page).read_text() == (work / "report" / "index.html").read_text()
     (archive,) = client.list_artifacts(parent.info.run_id, "bundles")
     kept = client.download_artifacts(parent.info.run_id, archive.path, str(tmp_path))
     assert verify(kept)["bundle"] == "fine_seg"
+    # `make ui` opens this database.
+    command = ["make", "--dry-run", "ui", f"WORK={work}"]
+    told = subprocess.run(command, cwd=BUNDLES.parent, capture_output=True, text=True, check=True).stdout
+    assert f"mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///{work}/mlruns.db" in told
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path, monkeypatch):

@@ -129,3 +129,18 @@ def test_the_order_of_the_files_does_not_matter(tmp_path):
     for index, path in enumerate(itertools.chain(reversed(paths[:3]), paths[3:])):
         path.rename(tmp_path / f"{index}.dcm")
     same_in_place(read(tmp_path), image)
+
+
+def test_programs_that_know_right_angles_alone_read_a_grid_that_rounding_has_bent(tmp_path):
+    import SimpleITK
+
+    image = volume()
+    positions = np.array([[10, 20 + 0.01 * index, 50 + 2.5 * index] for index in range(7)])  # 0.2 degrees
+    write_series(image, tmp_path / "ct", positions=positions)
+    found = read(tmp_path / "ct")
+    nib.save(found, tmp_path / "ct.nii.gz")
+    theirs = SimpleITK.ReadImage(str(tmp_path / "ct.nii.gz"))
+    for voxel in np.ndindex(2, 2, 2):
+        corner = (np.array(found.shape) - 1) * voxel
+        place = np.array(theirs.TransformIndexToPhysicalPoint(corner.tolist()))  # left, posterior, superior
+        np.testing.assert_allclose(place * [-1, -1, 1], (found.affine @ [*corner, 1])[:3], atol=0.1)

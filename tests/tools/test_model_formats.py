@@ -8,7 +8,10 @@ import torch
 from abdoseg.files import CaseError
 from abdoseg.networks import build_network
 from abdoseg.networks.efficient_segnet import EfficientSegNet
+from abdoseg.nnunet.importing import import_model
 from tests.bundles.tiny import NETWORK_BUNDLES, fallback_architecture, name_of, shrink
+from tests.nnunet.tiny_folder import LABELS, RESIDUAL, write_model
+from tests.nnunet.tiny_folder import network_of as network_of_nnunet
 from tools.model_formats import TOLERANCE, export_networks, parts_of, with_fixed_pooling
 
 PARTS = {
@@ -24,21 +27,33 @@ def network_of(bundle):
     return build_network(shrink(fallback_architecture(bundle))).eval()
 
 
-@pytest.mark.parametrize("bundle", NETWORK_BUNDLES, ids=name_of)
-def test_every_network_answers_in_both_formats_as_in_pytorch(bundle, tmp_path):
-    network = network_of(bundle)
-    differences = export_networks(network, tmp_path, ["torchscript", "onnx"])
-    names = [f"{part}{ending}" for part in PARTS[bundle.name] for ending in (".ts", ".onnx")]
-    assert list(differences) == names
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+def check_answers(network, folder, names) -> None:
+    """Export a network in both formats; its parts ``names`` must answer as in PyTorch."""
+    differences = export_networks(network, folder, ["torchscript", "onnx"])
+    files = [f"{part}{ending}" for part in names for ending in (".ts", ".onnx")]
+    assert list(differences) == files
+    assert sorted(path.name for path in folder.iterdir()) == sorted(files)
     for name, part in parts_of(network).items():
         image = torch.randn(2, 1, 16, 16, 16)  # another batch than the exporter saw
         with torch.inference_mode():
             expected = part(image).numpy()
-            np.testing.assert_allclose(torch.jit.load(tmp_path / f"{name}.ts")(image).numpy(), expected, atol=TOLERANCE)
-        session = onnxruntime.InferenceSession(tmp_path / f"{name}.onnx", providers=["CPUExecutionProvider"])
+            np.testing.assert_allclose(torch.jit.load(folder / f"{name}.ts")(image).numpy(), expected, atol=TOLERANCE)
+        session = onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
         (found,) = session.run(["pred"], {"image": image.numpy()})
         np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("bundle", NETWORK_BUNDLES, ids=name_of)
+def test_every_network_answers_in_both_formats_as_in_pytorch(bundle, tmp_path):
+    check_answers(network_of(bundle), tmp_path, PARTS[bundle.name])
+
+
+def test_an_imported_residual_encoder_answers_in_both_formats_too(tmp_path):
+    model = write_model(tmp_path, {"architecture": RESIDUAL}, network=network_of_nnunet(RESIDUAL, len(LABELS)))
+    architecture = import_model(model, orientation="RAS").architecture
+    plan = {**architecture["plan"], "patch_size": [16, 16, 16]}
+    torch.manual_seed(0)
+    check_answers(build_network({**architecture, "plan": plan}).eval(), tmp_path / "exports", ["model"])
 
 
 def test_a_cascade_with_a_students_organs_gives_both_its_networks():

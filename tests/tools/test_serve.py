@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import pytest
 
 from abdoseg.files import CaseError
-from tests.zoo.packing import rewritten
+from tests.dicom.written import same_in_place, volume, write_series
+from tests.zoo.packing import rewritten, with_entry
 from tools.archive import write_archive
 from tools.pack import write_manifest
-from tools.serve import find_archives, serve, unpack_copies
+from tools.serve import find_archives, readable_scans, serve, unpack_copies
 
 
 def packed(folder: Path, name: str, version: str = "0.1.0", code: str = "", network: bool = True) -> Path:
@@ -90,6 +92,10 @@ def test_an_altered_or_renamed_zip_is_refused_and_leaves_nothing(tmp_path):
     models = tmp_path / "label" / "app" / "model"
     told = refusal(unpack_copies, {"fine_seg": altered}, tmp_path / "label")
     assert told == f"{altered} is refused: models/model.pt is not the file that was packed: its sha256 differs."
+    outside = with_entry(archive, tmp_path / "fine_seg_v0.1.1.zip", "../evil.py")
+    told = refusal(unpack_copies, {"fine_seg": outside}, tmp_path / "label")
+    assert told == f"{outside} is refused: '../evil.py' lies outside the bundle."
+    assert not list(tmp_path.rglob("evil.py"))
     renamed = archive.rename(tmp_path / "mine_v0.1.0.zip")
     told = refusal(unpack_copies, {"mine": renamed}, tmp_path / "label")
     assert told == f"{renamed} holds the bundle fine_seg; call it fine_seg_v and its version."
@@ -105,3 +111,20 @@ def test_without_the_servers_environment_or_scans_nothing_is_started(tmp_path):
     told = refusal(serve, str(tmp_path), missing, str(tmp_path / "label"), 8000, "127.0.0.1", str(environment))
     assert told.startswith(f"{missing} is no folder; --studies takes a folder of scans")
     assert not (tmp_path / "label").exists()
+
+
+def test_the_server_gets_scans_that_it_can_read(tmp_path, capsys):
+    studies, copies = tmp_path / "studies", tmp_path / "label" / "studies"
+    studies.mkdir()
+    assert readable_scans(studies, copies) == studies  # scans may come by REST
+    write_series(volume("oblique"), studies / "anna" / "ct")
+    write_series(volume(), studies / "otto" / "ct", places=[0, 1, 2, 3, 4, 5, 8])
+    assert readable_scans(studies, copies) == copies
+    same_in_place(nib.load(copies / "anna_ct.nii.gz"), volume("oblique"))
+    told = capsys.readouterr().out
+    assert f"set aside: {studies / 'otto' / 'ct'} (series 3 'Abdomen'): 2 slices are missing" in told
+    assert f"1 of 2 DICOM series are served as NIfTI: {copies}" in told
+    told = refusal(readable_scans, studies / "otto", tmp_path / "none")
+    assert told == f"{studies / 'otto'} holds no series that can be served; the reasons are listed above."
+    nib.save(volume(), studies / "scan.nii.gz")
+    assert readable_scans(studies, copies) == studies

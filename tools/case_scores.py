@@ -11,7 +11,7 @@ from abdoseg.files import CaseError
 from abdoseg.label_maps import grid_difference, read_label_map
 from abdoseg.labels import CLASS_IDS, NAMES, TUBULAR_IDS, TUMOR_ID
 from abdoseg.metrics import case_presence, flare_scores, strict_scores, to_ras
-from abdoseg.metrics.flare import single_slice_tubes
+from abdoseg.metrics.flare import Box, single_slice_tubes
 from abdoseg.metrics.strict import MM3_PER_ML
 
 # What `score_case` imports beside this module's own imports.
@@ -49,9 +49,12 @@ def score_case(
     CaseError
         If a file is missing or broken, holds an unknown label value, or the two grids differ.
     """
-    stored_prediction, stored_reference, image = _read_pair(prediction, reference)
-    predicted_labels, _ = to_ras(stored_prediction, image.affine)
-    true_labels, spacing = to_ras(stored_reference, image.affine)
+    predicted_labels, true_labels, image = _read_pair(prediction, reference)
+    predicted_labels, _ = to_ras(predicted_labels, image.affine)
+    true_labels, spacing = to_ras(true_labels, image.affine)
+    # Nothing depends on the background around, which is most of a scan.
+    box = _foreground(predicted_labels, true_labels)
+    predicted_labels, true_labels = predicted_labels[box], true_labels[box]
     present = case_presence(true_labels)
     class_ids = tuple(class_ids)
     official = flare_scores(predicted_labels, true_labels, _header_spacing(image), class_ids)
@@ -65,7 +68,7 @@ def score_case(
     if TUMOR_ID in class_ids:
         from abdoseg.metrics.hosts import score_tumors_by_host  # imports torch and MONAI, which takes seconds
 
-        result["tumor_by_host"] = score_tumors_by_host(stored_prediction, stored_reference)
+        result["tumor_by_host"] = score_tumors_by_host(predicted_labels, true_labels)
     if annotated is not None:
         known = [class_id for class_id in class_ids if class_id in annotated]
         scores = strict_scores(predicted_labels, true_labels, spacing, known)
@@ -76,6 +79,13 @@ def score_case(
             voxel_ml = float(np.prod(spacing)) / MM3_PER_ML
             result["lesions"] = match_lesions(predicted_labels, true_labels, voxel_ml)
     return result
+
+
+def _foreground(prediction: np.ndarray, reference: np.ndarray) -> Box:
+    """Smallest box around all that is labeled in either map; one voxel if that is nothing."""
+    labeled = np.logical_or(prediction, reference)
+    sides = (np.flatnonzero(labeled.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    return tuple(slice(side[0], side[-1] + 1) if len(side) else slice(0, 1) for side in sides)
 
 
 def _header_spacing(image: nib.Nifti1Image) -> tuple[float, ...]:

@@ -11,10 +11,11 @@ import pytest
 
 from tools.efficiency import NVML_LIBRARY, Sampler, card_memory, process_memory
 
-# Takes 200 MB after a second, keeps them for a second, and gives them back for half a second.
+# Takes 200 MB after half a second, keeps them for a second, and gives them back for half a second.
 EATER = """
 import time
-time.sleep(1)
+time.sleep(0.5)
+print("idle", flush=True)
 block = bytearray(b"x") * (200 << 20)
 print("full", flush=True)
 time.sleep(1)
@@ -28,21 +29,23 @@ def test_a_process_that_takes_200_mb_for_a_second():
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-c", EATER], stdout=subprocess.PIPE, text=True)
     with Sampler({"host": partial(process_memory, process.pid)}, pause=0.02) as sampler:
+        assert process.stdout.readline() == "idle\n"
+        before_it = time.perf_counter()
         assert process.stdout.readline() == "full\n"
         full = time.perf_counter()
         assert process.stdout.readline() == "empty\n"
         empty = time.perf_counter()
         process.wait()
     end = time.perf_counter()
-    before, during, whole = (sampler.figures(*span) for span in ((start, full - 0.6), (full, empty), (start, end)))
+    before, during, whole = (sampler.figures(*span) for span in ((start, before_it), (full, empty), (start, end)))
     idle = before["host"]["peak_mb"]
-    assert during["wall_s"] == pytest.approx(1, abs=0.3)
+    assert during["wall_s"] > 0.95
     assert during["host"]["peak_mb"] - idle == pytest.approx(200, abs=5)
-    assert during["host"]["auc_mb_s"] == pytest.approx((200 + idle) * during["wall_s"], rel=0.15)
-    assert whole["host"]["peak_mb"] == during["host"]["peak_mb"]
-    assert whole["host"]["auc_mb_s"] == pytest.approx(200 + idle * whole["wall_s"], rel=0.35)
+    assert during["host"]["auc_mb_s"] == pytest.approx((200 + idle) * during["wall_s"], rel=0.25)
+    assert whole["host"]["peak_mb"] == pytest.approx(during["host"]["peak_mb"], abs=5)
+    assert whole["host"]["auc_mb_s"] == pytest.approx(200 * during["wall_s"] + idle * whole["wall_s"], rel=0.4)
     assert whole["host"]["above_4096_mb_s"] == 0
-    assert 0.02 < whole["period_s"] < 0.2
+    assert 0.02 < whole["period_s"] < 0.3
     assert whole["samples"] == pytest.approx(whole["wall_s"] / whole["period_s"], rel=0.2)
 
 
@@ -50,7 +53,7 @@ def test_children_count():
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {EATER!r}])"
     process = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, text=True)
     alone = process_memory(os.getpid())
-    process.stdout.readline()
+    assert [process.stdout.readline() for _ in range(2)] == ["idle\n", "full\n"]
     assert process_memory(process.pid) > 200
     assert process_memory(os.getpid()) - alone > 180
     process.stdout.read()

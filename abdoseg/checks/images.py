@@ -65,7 +65,7 @@ def image_faults(path: str | os.PathLike, tally: ImageTally) -> list[Fault]:
     """Give the faults of a scan whose voxels have been added up."""
     faults = []
     if tally.not_finite:
-        what = f"{tally.not_finite} voxels are NaN or infinite"
+        what = f"holds NaN or infinite values (voxels: {tally.not_finite})"
         faults.append(fault("not_finite", path, what, "fill them with -1024 (air) or convert the scan anew"))
     return faults + hu_faults(path, tally.histogram, tally.lowest, tally.highest)
 

@@ -104,4 +104,4 @@ def test_values_that_are_not_finite_are_counted(volume, value):
     image[2, 3, 4] = image[5, 7, 9] = value
     found = image_faults("scan.nii", tally_of(image, 5))
     assert [one.kind for one in found] == ["not_finite"]
-    assert "scan.nii: 2 voxels are NaN or infinite" in found[0].message
+    assert "scan.nii: holds NaN or infinite values (voxels: 2)" in found[0].message

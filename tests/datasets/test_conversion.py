@@ -58,7 +58,8 @@ def test_two_values_of_one_pair_are_split_together():
 
 def test_a_tumor_keeps_the_pieces_of_a_kidney_together():
     # Of the gaps between pieces that of the tumor is nearest to the middle of the grid; it is no midline.
-    assert convert_labels(column([1, 0, 1, 2, 2, 1, 0, 0]), AFFINE, KITS).ravel().tolist() == [13, 0, 2, 14, 14, 2, 0, 0]
+    converted = convert_labels(column([1, 0, 1, 2, 2, 1, 0, 0]), AFFINE, KITS)
+    assert converted.ravel().tolist() == [13, 0, 2, 14, 14, 2, 0, 0]
 
 
 def test_masks_lie_over_each_other_and_the_tumor_on_top():

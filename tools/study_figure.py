@@ -10,7 +10,8 @@ from tools.report_figures import ARM_COLORS, GRID, INK
 
 def study_figure(definition: Mapping, outcome: Mapping) -> bytes:
     """PNG with one panel a difficulty: a dot an arm with its interval, a cross what the paper prints."""
-    names = [*definition["groups"]["all organs"], "tumor", "rare organs", "common organs"]
+    organs = definition["groups"]["all organs"]
+    names = [*organs, *(group for group in definition["groups"] if group != "all organs")]
     arms = list(definition["arms"])
     figure = Figure(figsize=(11, 3.6 * len(outcome)), layout="constrained")
     panels = figure.subplots(len(outcome), 1, squeeze=False)[:, 0]

@@ -138,13 +138,14 @@ def test_the_two_chains_share_their_stages():
 
 
 def test_the_direct_students_learn_what_the_audit_found():
-    """The baseline of paper A's Table 4: no teacher, no merged label, and what is not drawn is background."""
+    """The baseline of paper A's Table 4: no teacher, no merged label, no crop; what is not drawn is background."""
     stages = {stage.name: stage for stage in load_pipeline("direct", "demo", PLACES)}
     assert not {"teacher", "merge", "coarse", "fine"} & set(stages)
     for arm, mask in (("direct", False), ("direct_masked", True)):
-        for part in ("coarse", "fine"):
-            arguments = stages[f"{part}_{arm}"].arguments
-            assert arguments["datalist"] == "/work/audit/datalist.json"
-            assert arguments["mask_unknown"] is mask
-            assert stages[f"{part}_{arm}"].configs == ("train.yaml", "demo.yaml")
+        stage = stages[f"fine_{arm}"]
+        assert stage.arguments["datalist"] == "/work/audit/datalist.json"
+        assert stage.arguments["mask_unknown"] is mask
+        assert stage.arguments["margin_mm"] == "$None"
+        assert "coarse_dir" not in stage.arguments
+        assert stage.configs == ("train.yaml", "demo.yaml")
         assert stages[f"score_{arm}"].arguments["predictions"] == f"/work/predictions/{arm}"

@@ -19,8 +19,8 @@ except ImportError:  # a packed bundle where nobody has installed it: the same f
 
 # What a broken file may raise while its voxels are read.
 READ_ERRORS = (OSError, EOFError, InflateError)
-# Voxels are turned into the order of an array this many slices at a time; 32 of int16 fill a line of the cache.
-SLICES = 32
+# Voxels are turned into the order of an array this many slices at a time: planes of so few stay in the cache.
+SLICES = 16
 # Types that PyTorch has all operations for; others become float32.
 KEPT_TYPES = ("u1", "i1", "i2", "i4", "f4")
 

@@ -96,7 +96,11 @@ def write_beside(
     grid = grid_of(series)
     turned = turned_to(nib.Nifti1Image(labels, image.affine), grid)
     if difference := grid_difference(turned, grid):
-        raise CaseError(f"{label}: {difference}; it is no label map of {series}; label it anew (predict --overwrite).")
+        straight = nib.Nifti1Image(grid.dataobj, grid.get_qform())  # the same grid as ITK keeps it
+        if grid_difference(turned, straight):
+            raise CaseError(
+                f"{label}: {difference}; it is no label map of {series}; label it anew (predict --overwrite)."
+            )
     write_segmentation(path, np.asarray(turned.dataobj), series, model, weights, corrected)
 
 

@@ -194,8 +194,11 @@ def read_segmentation(path: Path, like: nib.Nifti1Image) -> np.ndarray:
     return labels
 
 
-def same_in_place(found: nib.Nifti1Image, wanted: nib.Nifti1Image) -> None:
-    """Assert that two volumes have the same voxel values at the same places, whichever way they are stored."""
+def same_in_place(found: nib.Nifti1Image, wanted: nib.Nifti1Image, away: float = 1e-4) -> None:
+    """Assert that two volumes have the same voxel values at the same places, whichever way they are stored.
+
+    Elements of their affines may differ by ``away``.
+    """
     found, wanted = nib.as_closest_canonical(found), nib.as_closest_canonical(wanted)
-    np.testing.assert_allclose(found.affine, wanted.affine, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found.affine, wanted.affine, rtol=0, atol=away)
     np.testing.assert_array_equal(np.asarray(found.dataobj), np.asarray(wanted.dataobj))

@@ -1,5 +1,6 @@
 """DICOM through the whole house: predict, MONAI Label, a correction, DICOM SEG and back, in place to the voxel."""
 
+import shutil
 import time
 import zipfile
 from collections.abc import Iterator
@@ -23,7 +24,10 @@ from tools.verify import verify
 pytestmark = pytest.mark.slow
 REAL = Path(__file__).parents[3] / "shared" / "data"
 (BUNDLE,) = (bundle for bundle in NETWORK_BUNDLES if bundle.name == "fine_seg")
-SYNTHETIC = ("LPI, feet first", "LAS, flipped", "oblique and reversed", "RAS")
+# Of 0.3 degrees, as rounding leaves it: ITK, on which 3D Slicer stands, knows right angles alone.
+BENT = GRIDS["LPS"] + np.outer([0, 1, 0, 0], [0, 0, 0.015, 0])
+SYNTHETIC = {name: GRIDS[name] for name in ("LPI, feet first", "LAS, flipped", "oblique and reversed", "RAS")}
+SYNTHETIC = {"bent": BENT, **SYNTHETIC}
 # The first is a NIfTI file, made a DICOM series here; the second came as one, compressed.
 REAL_FILES = {"ct_example_3mm": "ct.nii.gz", "ct_example_dicom20": "dicom.zip"}
 
@@ -32,13 +36,13 @@ def name_of(grid: str) -> str:
     return grid.replace(", ", "-").replace(" ", "-")
 
 
-CASES = [*map(name_of, SYNTHETIC[:-1]), *REAL_FILES]
+CASES = [*(name_of(grid) for grid in SYNTHETIC if grid != "RAS"), *REAL_FILES]
 
 
 def write_studies(folder: Path) -> None:
     """Series of all cases, each in the folder of its name; of the real ones those that are there."""
-    for number, grid in enumerate(SYNTHETIC):
-        affine = GRIDS[grid] @ np.diag([16, 16, 6, 1])
+    for number, (grid, affine) in enumerate(SYNTHETIC.items()):
+        affine = affine @ np.diag([16, 16, 6, 1])
         noise = np.random.default_rng(number).normal(0, 10, (24, 20, 18))
         image = (40.0 * labels_of(range(1, 15), number) - 100 + noise).astype(np.int16)
         write_series(nib.Nifti1Image(image, affine), folder / name_of(grid), PatientID=grid)
@@ -81,7 +85,8 @@ def test_a_series_goes_through_and_every_voxel_stays_in_its_place(name, house, t
     assert len(np.unique(labels)) > 2
     np.testing.assert_array_equal(read_segmentation(folder / "out" / f"{case}.dcm", scan), labels)
     answer = server.infer("fine_seg", case, tmp_path / "answer.nii.gz", result_dtype="uint8")
-    same_in_place(answer, predicted)
+    away = 1.0 if name == "bent" else 1e-4  # in mm, of voxels of 12 mm
+    same_in_place(answer, predicted, away)
 
     # A person corrects a corner of it, in a program that stores other axes.
     corrected = np.asarray(answer.dataobj).copy()
@@ -94,24 +99,25 @@ def test_a_series_goes_through_and_every_voxel_stays_in_its_place(name, house, t
     # What the server keeps becomes a DICOM SEG of the series, and comes back.
     kept = folder / "work" / "studies" / "labels" / "final" / f"{case}.nii.gz"
     assert dicom(str(kept), str(folder / "studies"), str(tmp_path / "seg")) == {"written": [case], "failed": {}}
-    same_in_place(nib.Nifti1Image(read_segmentation(tmp_path / "seg" / f"{case}.dcm", scan), scan.affine), wanted)
+    same_in_place(nib.Nifti1Image(read_segmentation(tmp_path / "seg" / f"{case}.dcm", scan), scan.affine), wanted, away)
     assert dicom(str(tmp_path / "seg"), str(folder / "studies"), str(tmp_path / "back"))["written"] == [case]
     back = nib.load(tmp_path / "back" / f"{case}.nii.gz")
-    same_in_place(back, wanted)
+    same_in_place(back, wanted, away)
     assert (np.asarray(back.dataobj) != labels).any()
 
     # Read back, it is again a label that the server takes.
     server.save_label(case, tmp_path / "back" / f"{case}.nii.gz")
     answer = server.ask("GET", "/datastore/label", params={"label": case, "tag": "final"})
     (tmp_path / "again.nii.gz").write_bytes(answer.content)
-    same_in_place(nib.load(tmp_path / "again.nii.gz"), wanted)
+    same_in_place(nib.load(tmp_path / "again.nii.gz"), wanted, away)
 
 
 def test_a_segmentation_becomes_a_label_of_the_running_server(house, tmp_path):
     folder, server = house
     final = folder / "work" / "studies" / "labels" / "final"
     assert not (final / "RAS.nii.gz").exists()
-    dicom(str(folder / "out" / "RAS.dcm"), str(folder / "studies"), str(final))
+    dicom(str(folder / "out" / "RAS.dcm"), str(folder / "studies"), str(tmp_path))
+    shutil.copy(tmp_path / "RAS.nii.gz", final)
     deadline = time.monotonic() + 30
     while not requests.get(f"{server.address}/datastore/label?label=RAS&tag=final", timeout=60).ok:
         assert time.monotonic() < deadline, server.told()

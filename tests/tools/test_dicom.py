@@ -10,7 +10,8 @@ import pytest
 
 from abdoseg.dicom import find_series, read_volume
 from abdoseg.files import CaseError, write_label_map
-from tests.dicom.written import read_segmentation, same_in_place, volume, write_series
+from abdoseg.label_maps import grid_difference
+from tests.dicom.written import GRIDS, read_segmentation, same_in_place, volume, write_series
 from tools.__main__ import main
 from tools.dicom import dicom
 from tools.dicom_scans import find_dicom_scans, write_scans
@@ -77,6 +78,24 @@ def test_what_does_not_fit_is_set_aside_by_name(studies, tmp_path, capsys):
         f"set aside: {labels / 'stranger.nii.gz'}: {studies} holds no series stranger, but feet, flipped, obl" in told
     )
     assert f"set aside: {labels / 'flipped.nii.gz'}: another affine (a corner lies 1 mm away); it is no label" in told
+
+
+def test_a_label_map_on_the_right_angles_of_a_bent_series_is_its_label_map(tmp_path):
+    """ITK, and with it 3D Slicer, straightens a grid that rounding has bent, here by 0.3 degrees."""
+    import SimpleITK
+
+    bent = GRIDS["LPS"] + np.outer([0, 1, 0, 0], [0, 0, 0.015, 0])
+    write_series(nib.Nifti1Image(np.zeros((9, 121, 7), np.int16), bent), tmp_path / "studies" / "a")
+    assert write_scans(find_dicom_scans(tmp_path / "studies"), tmp_path) == {}
+    scan, theirs = nib.load(tmp_path / "a.nii.gz"), SimpleITK.ReadImage(str(tmp_path / "a.nii.gz"))
+    labels = np.random.default_rng(0).integers(0, 15, scan.shape).astype(np.uint8)
+    drawn = SimpleITK.GetImageFromArray(labels.transpose(2, 1, 0))
+    drawn.CopyInformation(theirs)
+    (tmp_path / "labels").mkdir()
+    SimpleITK.WriteImage(drawn, str(tmp_path / "labels" / "a.nii.gz"))
+    assert "a corner lies" in grid_difference(nib.load(tmp_path / "labels" / "a.nii.gz"), scan)
+    assert dicom(str(tmp_path / "labels"), str(tmp_path / "studies"), str(tmp_path / "seg"))["written"] == ["a"]
+    np.testing.assert_array_equal(read_segmentation(tmp_path / "seg" / "a.dcm", scan), labels)
 
 
 def test_two_segmentations_of_a_series_are_told_apart_by_the_person(studies, tmp_path):

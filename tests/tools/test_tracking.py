@@ -124,7 +124,9 @@ def test_a_chain_keeps_its_predictions_scores_report_and_packed_bundle(tmp_path)
     scoring = {"predictions": truth, "references": truth, "output": scores}
     pages = ["{work_dir}/results.json", "{work_dir}/report/index.html"]
     packing = {"output": "{work_dir}/packed", "weights": weights, "scores": scores}
+    auditing = {"data_dir": "{data_dir}", "output_dir": "{work_dir}/audit", "validation_cases": 0}
     stages = [
+        {"name": "audit", "tool": "audit", "arguments": auditing},
         {"name": "label", "tool": "predict", "bundle": "fine_seg", "arguments": predicting},
         {"name": "score", "tool": "evaluate", "arguments": scoring, "outputs": [scores]},
         {"name": "report", "tool": "report", "arguments": {"work_dir": "{work_dir}"}, "outputs": pages},
@@ -132,7 +134,7 @@ def test_a_chain_keeps_its_predictions_scores_report_and_packed_bundle(tmp_path)
     ]
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({"stages": stages}))
     run(str(tmp_path / "own.yaml"), str(data), str(work), tracking="mlflow")
-    client, parent, (label, *_) = chain_run(f"sqlite:///{work}/mlruns.db", "own")
+    client, parent, (_, label, *_) = chain_run(f"sqlite:///{work}/mlruns.db", "own")
     assert (label.data.metrics["labeled"], label.data.metrics["failed"]) == (1, 0)
     assert [file.path for file in client.list_artifacts(label.info.run_id)] == ["manifest.json"]
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"bundles", "report", "results.json"}

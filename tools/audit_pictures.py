@@ -33,13 +33,15 @@ def fault_picture(case: dict, own_window: bool = False) -> tuple[bytes, list[int
     Returns
     -------
     PNG of an axial, a coronal and a sagittal slice side by side, and the ids of the classes in it; None where the image
-    cannot be read.
+    cannot be read, or has no value to show.
     """
     try:
         image, affine = _thinned(nib.load(case["image"]))
         if not has_meaning(affine):
             affine = np.eye(4)
     except NOT_READABLE:
+        return None
+    if not np.isfinite(image).any():
         return None
     labels = np.zeros(image.shape, np.uint8)
     try:

@@ -25,12 +25,13 @@ class ImageTally:
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self.histogram = np.zeros(HIGHEST_HU - LOWEST_HU + 1, np.int64)
-        self.not_finite = 0
+        self.voxels = self.not_finite = 0
         self.lowest, self.highest = np.inf, -np.inf
         self._profiles = [np.zeros(size, np.int64) for size in shape]
 
     def add(self, start: int, slab: np.ndarray) -> None:
         """Add the slices from ``start`` on: (x, y, n) numbers of any real type."""
+        self.voxels += slab.size
         if slab.dtype.kind == "f":
             finite = np.isfinite(slab)
             wrong = slab.size - int(np.count_nonzero(finite))
@@ -67,7 +68,9 @@ def image_faults(path: str | os.PathLike, tally: ImageTally) -> list[Fault]:
     if tally.not_finite:
         what = f"holds NaN or infinite values (voxels: {tally.not_finite})"
         faults.append(fault("not_finite", path, what, "fill them with -1024 (air) or convert the scan anew"))
-    return faults + hu_faults(path, tally.histogram, tally.lowest, tally.highest)
+    if tally.not_finite < tally.voxels:
+        faults += hu_faults(path, tally.histogram, tally.lowest, tally.highest)
+    return faults
 
 
 def hu_faults(path: str | os.PathLike, histogram: np.ndarray, lowest: float, highest: float) -> list[Fault]:

@@ -105,3 +105,4 @@ def test_values_that_are_not_finite_are_counted(volume, value):
     found = image_faults("scan.nii", tally_of(image, 5))
     assert [one.kind for one in found] == ["not_finite"]
     assert "scan.nii: holds NaN or infinite values (voxels: 2)" in found[0].message
+    assert [one.kind for one in image_faults("scan.nii", tally_of(np.full_like(image, value)))] == ["not_finite"]

@@ -117,6 +117,7 @@ def plant_values(planter: Planter) -> None:
     plant = planter.plant
     plant("1041", "not_finite", "image", set_values(image=fill(np.nan)))
     plant("1042", "not_finite", "image", set_values(image=fill(-np.inf)))
+    plant("1040", "not_finite", "image", set_values(image=lambda pair: np.full(pair.image.shape, np.nan, np.float32)))
     plant("1043", "hu_offset", "image", set_values(image=lambda pair: pair.image + 1024))
     plant("1044", "hu_offset", "image", set_values(image=lambda pair: (pair.image + 1024).astype(np.uint16)))
     plant("1045", "hu_offset", "image", set_values(image=lambda pair: pair.image - 1024))

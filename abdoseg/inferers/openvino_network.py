@@ -19,7 +19,7 @@ from abdoseg.networks.blocks import InstanceNorm
 logger = logging.getLogger(__name__)
 
 # Counts the changes of what is exported: names in the cache depend on it.
-EXPORT = 1
+EXPORT = 2
 MODEL = "model.xml"
 
 
@@ -50,10 +50,13 @@ class AxisNorm(nn.Module):
 
 
 def mean_by_axis(image: Tensor) -> Tensor:
-    """Give the mean of each channel of (B, C, x, y, z) as (B, C, 1, 1, 1)."""
-    for axis in (2, 3, 4):
-        image = image.mean(axis, keepdim=True)
-    return image
+    """Give the mean of each channel of (B, C, x, y, z) as (B, C, 1, 1, 1).
+
+    Mean and sum take turns: OpenVINO merges means that follow each other into one, which sums all voxels in a row.
+    """
+    image = image.mean(2, keepdim=True)
+    image = image.sum(3, keepdim=True) / image.shape[3]
+    return image.mean(4, keepdim=True)
 
 
 def with_axis_norm(network: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""NIfTI files read and written fast and with no second copy of the volume; values as nibabel gives them."""
+"""NIfTI files read and written with no second copy of the volume; values as nibabel gives them."""
 
 import os
 import zlib

@@ -93,7 +93,7 @@ def overlay_figure(image: np.ndarray, spacing: Sequence[float], maps: Mapping[st
     figure.legend(
         handles=handles, ncols=7, loc="lower center", fontsize=9.5, frameon=False, labelcolor="white", handlelength=1.2
     )
-    return _png(figure)
+    return as_png(figure)
 
 
 def _draw_plane(axes, image: np.ndarray, plane: str, index: int, size: np.ndarray, cell_width: float) -> None:
@@ -168,8 +168,8 @@ def scores_figure(arms: Mapping[str, Mapping]) -> bytes:
         yticks=range(len(names)), yticklabels=names, xlim=(-0.02, 1.02), xlabel="DSC", ylim=(len(names) - 0.5, -0.5)
     )
     axes.legend(loc="lower left", frameon=False, ncols=len(arms), bbox_to_anchor=(0, 1))
-    _plain(axes, "x")
-    return _png(figure)
+    plain_axes(axes, "x")
+    return as_png(figure)
 
 
 def label_statistics_figure(label_counts: Mapping[str, int], class_cases: Mapping[str, int]) -> bytes:
@@ -199,10 +199,10 @@ def label_statistics_figure(label_counts: Mapping[str, int], class_cases: Mappin
     right.set(xlabel="scans", title="How often each class is drawn")
     left.yaxis.set_major_locator(MaxNLocator(integer=True))
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _plain(left, "y")
-    _plain(right, "x")
+    plain_axes(left, "y")
+    plain_axes(right, "x")
     figure.tight_layout(w_pad=3)
-    return _png(figure)
+    return as_png(figure)
 
 
 def learning_curves_figure(curves: Mapping[str, Sequence[Mapping]]) -> bytes:
@@ -223,17 +223,18 @@ def learning_curves_figure(curves: Mapping[str, Sequence[Mapping]]) -> bytes:
                 axes.plot(*zip(*points, strict=True), color=color, lw=1.8, marker="o" if len(points) < 30 else "", ms=3)
             else:
                 axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color="#8a94a6")
-            _plain(axes, "y")
+            plain_axes(axes, "y")
             if column == 0:
                 axes.set_ylabel(title)
         grid[0, column].set_title(name)
         grid[1, column].set(xlabel="epoch", ylim=(0, 1))
         grid[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.tight_layout()
-    return _png(figure)
+    return as_png(figure)
 
 
-def _plain(axes, grid_axis: str) -> None:
+def plain_axes(axes, grid_axis: str) -> None:
+    """Give axes the look of all figures: a faint grid along ``grid_axis``, no frame."""
     axes.grid(axis=grid_axis, color=GRID, lw=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, colors=INK)
@@ -247,7 +248,8 @@ def _rgb(class_id: int) -> tuple[float, float, float]:
     return tuple(channel / 255 for channel in COLORS[class_id])
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """Draw a figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight" if figure.get_facecolor()[0] else None)
     return buffer.getvalue()

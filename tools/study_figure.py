@@ -1,11 +1,10 @@
 """Picture of a study: DSC of every arm by class with its interval, beside the papers' figures."""
 
-import io
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from tools.report_figures import ARM_COLORS, GRID, INK
+from tools.report_figures import ARM_COLORS, INK, as_png, plain_axes
 
 
 def study_figure(definition: Mapping, outcome: Mapping) -> bytes:
@@ -35,12 +34,9 @@ def study_figure(definition: Mapping, outcome: Mapping) -> bytes:
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlim(-0.6, len(names) - 0.4)
         axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names], fontsize=7)
-        axes.grid(axis="y", color=GRID)
-        axes.spines[["top", "right"]].set_visible(False)
+        plain_axes(axes, "y")
     panels[0].legend(ncols=len(arms), frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.06))
     figure.text(
         0.99, 0.0, "dots: mean and 95 % interval over seeds and scans; crosses: the papers", ha="right", fontsize=7
     )
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=130)
-    return stream.getvalue()
+    return as_png(figure)

@@ -1,8 +1,10 @@
-"""Measure speed and memory on this machine: of comparing surfaces, or of labeling scans as FLARE measures it."""
+"""Measure speed and memory on this machine: of labeling scans, beside peers, and of comparing surfaces."""
+
+from collections.abc import Sequence
 
 from abdoseg.files import CaseError, write_json
 
-SUBJECTS = ("surfaces", "predict")
+SUBJECTS = ("predict", "peers", "surfaces")
 
 
 def benchmark(
@@ -13,34 +15,46 @@ def benchmark(
     bundle: str | None = None,
     input: str | None = None,  # noqa: A002 - the name that `predict` has for it
     weights: str | None = None,
+    slices: str | int | Sequence[int] = "129",
+    engines: str | Sequence[str] | None = None,
     pause: float = 0.1,
     gpu: int = 0,
     **overrides,
 ) -> dict:
     """Measure speed and memory on this machine.
 
-    `python -m tools benchmark surfaces` compares the surfaces of one scan at full resolution by this project's surface
-    DSC and by DeepMind's surface-distance, by turns, on one core, and tells both times and the largest difference.
-
     `python -m tools benchmark predict --bundle bundles/fine_seg --input SCANS --weights W` labels each scan in a
     process of its own, as FLARE does (cold), and all in one (warm): wall time, peak memory and the area under the
     memory-time curve, of the host and of the GPU, at the true period of the samples. docs/scores.md tells how to read
     them.
 
+    `python -m tools benchmark peers --bundle bundles/fine_seg --input SCAN --weights W --slices 129,500` labels one
+    scan, brought to these numbers of slices, by turns with each engine and with a plain MONAI pipeline of the same
+    networks (float32, `Invertd` on probabilities, `KeepLargestConnectedComponent`, `SaveImage`), all in warm processes,
+    and tells how many times as fast, in how much of the memory, with what agreement, and where the time goes. At 500
+    slices the plain pipeline takes 18 GB with the paper's networks.
+
+    `python -m tools benchmark surfaces` compares the surfaces of one scan at full resolution by this project's surface
+    DSC and by DeepMind's surface-distance, by turns, on one core, and tells both times and the largest difference.
+
     Args:
-        subject: "surfaces" or "predict".
+        subject: "predict", "peers" or "surfaces".
         output: JSON file to write.
         repeats: How often each thing is measured.
         labels: For surfaces, the label map to take; a phantom of 512 x 512 voxels a slice if left out.
-        bundle: For predict, the bundle.
-        input: For predict, a scan, a folder of scans or a data list.
-        weights: For predict, the folder with model.pt and architecture.json; the bundle's own models/ if left out.
-        pause: For predict, seconds between two samples of the memory.
-        gpu: For predict, the index of the card to watch, as nvidia-smi counts.
-        overrides: For predict, values of the bundle's inference.yaml by their ids, for example --device cpu.
+        bundle: For predict and peers, the bundle.
+        input: For predict, a scan, a folder of scans or a data list; for peers, a scan.
+        weights: For predict and peers, the folder with model.pt and architecture.json; the bundle's own models/ if left
+            out.
+        slices: For peers, numbers of slices, separated by commas.
+        engines: For peers, of "openvino", "float32" and "half" (PyTorch), separated by commas; if left out, OpenVINO
+            where it is installed, and float32.
+        pause: For predict and peers, seconds between two samples of the memory.
+        gpu: For predict and peers, the index of the card to watch, as nvidia-smi counts.
+        overrides: For predict and peers, values of the bundle's inference.yaml by their ids, for example --device cpu.
     """
     if subject not in SUBJECTS:
-        raise CaseError(f"Unknown subject {subject!r}. Use {' or '.join(map(repr, SUBJECTS))}.")
+        raise CaseError(f"Unknown subject {subject!r}. Use {', '.join(map(repr, SUBJECTS))}.")
     if repeats < 1:
         raise CaseError(f"--repeats is {repeats}; use 1 or more.")
     if subject == "surfaces":
@@ -50,9 +64,15 @@ def benchmark(
 
         result = benchmark_surfaces(labels, repeats)
         print(format_surfaces(result))
+    elif not bundle or not input:
+        raise CaseError(f"benchmark {subject} needs --bundle and --input.")
+    elif subject == "peers":
+        from tools.benchmark_peers import benchmark_peers, format_peers
+
+        names, lengths = _listed(engines), [_whole(part) for part in _listed(slices)]
+        result = benchmark_peers(bundle, input, weights, repeats, lengths, names, pause, gpu, overrides)
+        print(format_peers(result))
     else:
-        if not bundle or not input:
-            raise CaseError("benchmark predict needs --bundle and --input.")
         from tools.benchmark_predict import benchmark_predict, format_efficiency
 
         result = benchmark_predict(bundle, input, weights, repeats, pause, gpu, overrides)
@@ -63,3 +83,16 @@ def benchmark(
         write_json(output, result)
         print(f"figures: {output}")
     return result
+
+
+def _listed(value: object) -> list[str]:
+    """Parts of an option with commas, which the command line may have split already."""
+    parts = value if isinstance(value, list | tuple) else [] if value is None else str(value).split(",")
+    return [str(part).strip() for part in parts]
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise CaseError(f"--slices names {text!r}; use whole numbers, separated by commas.") from None

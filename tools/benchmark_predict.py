@@ -1,23 +1,22 @@
 """What a bundle needs to label scans, as FLARE measures it: one process a scan (cold), and one for all (warm)."""
 
 import json
-import multiprocessing
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 
 from abdoseg.files import CaseError
 from abdoseg.label_maps import open_volume
-from tools.efficiency import Sampler, card_memory, process_memory
+from tools.efficiency import card_memory
 from tools.predict import find_scans
 from tools.score_tables import columns
+from tools.warm_process import WarmProcess, predictor_for, watch
 
 ROOT = Path(__file__).parent.parent
 MEANING = (
@@ -53,16 +52,15 @@ def benchmark_predict(
     scans = {name: str(Path(scan).absolute()) for name, scan in find_scans(Path(source)).items()}
     settings = str(Path(bundle).absolute()), str(Path(weights).absolute()) if weights else None, dict(overrides)
     card = card_memory(gpu)
-    watch = partial(_watch, pause=pause, card=card)
     cold, failed = {}, {}
     for name, scan in scans.items():
         try:
-            cold[name] = [_label_cold(scan, settings, watch) for _ in range(repeats)]
+            cold[name] = [_label_cold(scan, settings, pause, card) for _ in range(repeats)]
         except CaseError as error:
             failed[name] = str(error)
         else:
             print(f"cold: {name}: {', '.join(str(run['wall_s']) for run in cold[name])} s")
-    warm = _label_warm({name: scans[name] for name in cold}, settings, repeats, watch) if cold else {}
+    warm = _label_warm({name: scans[name] for name in cold}, settings, repeats, pause, gpu) if cold else {}
     cases = {
         name: {"shape": list(open_volume(scans[name]).shape), "cold": cold[name], "warm": warm[name]} for name in cold
     }
@@ -79,12 +77,7 @@ def benchmark_predict(
     }
 
 
-def _watch(process_id: int, pause: float, card: Callable[[], float] | None) -> Sampler:
-    gauges = {"host": partial(process_memory, process_id)}
-    return Sampler(gauges if card is None else {**gauges, "card": card}, pause)
-
-
-def _label_cold(scan: str, settings: tuple, watch: Callable[[int], Sampler]) -> dict:
+def _label_cold(scan: str, settings: tuple, pause: float, card: Callable[[], float] | None) -> dict:
     """Figures of `predict` on one scan in a process of its own."""
     bundle, weights, overrides = settings
     with tempfile.TemporaryDirectory() as output:
@@ -95,7 +88,7 @@ def _label_cold(scan: str, settings: tuple, watch: Callable[[int], Sampler]) -> 
         start = time.perf_counter()
         with tempfile.TemporaryFile("w+") as told:
             process = subprocess.Popen(command, cwd=ROOT, stdout=told, stderr=subprocess.STDOUT)
-            with watch(process.pid) as sampler:
+            with watch(process.pid, pause, card) as sampler:
                 process.wait()
                 end = time.perf_counter()
             told.seek(0)
@@ -105,43 +98,14 @@ def _label_cold(scan: str, settings: tuple, watch: Callable[[int], Sampler]) -> 
     return sampler.figures(start, end)
 
 
-def _label_warm(
-    scans: Mapping[str, str], settings: tuple, repeats: int, watch: Callable[[int], Sampler]
-) -> dict[str, list]:
+def _label_warm(scans: Mapping[str, str], settings: tuple, repeats: int, pause: float, gpu: int) -> dict[str, list]:
     """Figures of each scan in one process, which has labeled the first of them before."""
-    context = multiprocessing.get_context("spawn")
-    connection, other = context.Pipe()
-    runs: dict[str, list] = {name: [] for name in scans}
-    with tempfile.TemporaryDirectory() as output:
-        process = context.Process(target=_serve_warm, args=(other, output, settings, dict(scans), repeats), daemon=True)
-        process.start()
-        other.close()
-        spans = []
-        with watch(process.pid) as sampler:
-            try:
-                while (span := connection.recv()) is not None:
-                    spans.append(span)
-            except EOFError:
-                raise CaseError("The warm process ended before its time; its error stands above.") from None
-        process.join()
-    for name, start, end in spans:
-        runs[name].append(sampler.figures(start, end))
-    return runs
-
-
-def _serve_warm(connection: Connection, output: str, settings: tuple, scans: Mapping[str, str], repeats: int) -> None:
-    """Label the scans and send (id, start, end) of each; all processes of a machine share the clock of perf_counter."""
-    from tools.predictor import Predictor
-
-    bundle, weights, overrides = settings
-    predictor = Predictor(Path(bundle), Path(output), Path(weights) if weights else None, overrides)
-    predictor(next(iter(scans.values())))
-    for name, scan in scans.items():
-        for _ in range(repeats):
-            start = time.perf_counter()
-            predictor(scan)
-            connection.send((name, start, time.perf_counter()))
-    connection.send(None)
+    with (
+        tempfile.TemporaryDirectory() as output,
+        WarmProcess(partial(predictor_for, *settings, output), pause, gpu) as warm,
+    ):
+        warm.label(next(iter(scans.values())))
+        return {name: [warm.label(scan) for _ in range(repeats)] for name, scan in scans.items()}
 
 
 def summarize_runs(runs: Sequence[Mapping]) -> dict:

@@ -108,6 +108,8 @@ class CoarseToFineInferer(Inferer):
             return whole_box(shape)
         box = expand_box(box_on_source(found, self.coarse_size, shape), self.margin_mm, spacing, shape)
         length = box_extent_mm(box, spacing)[2]
+        told = name, "x".join(str(side.stop - side.start) for side in box), length
+        logger.info("%s: the region of interest has %s voxels (x, y, z) and is %.0f mm long.", *told)
         if length > LONG_ROI_MM:
-            logger.info("%s: the region of interest is %.0f mm long; an abdomen seldom exceeds 400.", name, length)
+            logger.info("%s: that is long; an abdomen seldom exceeds 400 mm.", name)
         return box

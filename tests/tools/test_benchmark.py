@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from abdoseg.files import CaseError
 from tests.tools.small_data import AFFINE, STUDENT, labels_of, save, save_scan, save_weights, truncate
 from tools.benchmark import benchmark
 from tools.benchmark_predict import format_efficiency, summarize_runs
+from tools.benchmark_scans import scans_of_lengths, slices_of
 from tools.chain import BUNDLES
 
 
@@ -44,10 +46,12 @@ def test_runs_are_summed_up():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"subject": "speed"}, "Unknown subject 'speed'. Use 'surfaces' or 'predict'"),
+        ({"subject": "speed"}, "Unknown subject 'speed'. Use 'predict', 'peers', 'surfaces'"),
         ({"subject": "predict", "bundle": "bundles/fine_seg"}, "needs --bundle and --input"),
         ({"subject": "surfaces", "weights": "w"}, "takes --labels, --repeats and --output only"),
         ({"subject": "surfaces", "repeats": 0}, "--repeats is 0"),
+        ({"subject": "peers", "bundle": "b", "input": "i", "slices": "1,x"}, "--slices names 'x'"),
+        ({"subject": "peers", "bundle": "b", "input": "i", "engines": "gpu"}, "Unknown engine 'gpu'"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(arguments, message):
@@ -71,3 +75,63 @@ def test_predict_cold_and_warm(tmp_path):
     assert cold["host_peak_mb"]["median"] > 200
     assert cold["host_auc_mb_s"]["median"] < cold["host_peak_mb"]["most"] * cold["wall_s"]["most"]
     assert 0.1 < cold["period_s"]["median"] < 0.3
+
+
+def test_slices_there_and_back():
+    assert list(slices_of(55)) == list(range(37, 92))
+    assert list(slices_of(129)) == list(range(129))
+    longer = slices_of(300)
+    assert list(longer[127:131]) == [127, 128, 128, 127]
+    assert list(longer[256:260]) == [1, 0, 0, 1]
+    assert len(longer) == 300
+
+
+def test_a_scan_at_several_lengths(tmp_path):
+    """A ramp along z stays one: same extent in mm, values between the old ones; longer ones come back down."""
+    ramp = np.broadcast_to(np.arange(0, 650, 10, dtype=np.int16), (4, 3, 65))
+    path = tmp_path / "ramp.nii.gz"
+    nib.save(nib.Nifti1Image(ramp, np.diag([1.0, 1.0, 4.0, 1.0])), path)
+    files = scans_of_lengths(path, [129, 300], tmp_path)
+    image = nib.load(files[129])
+    assert image.shape == (4, 3, 129)
+    assert image.header.get_zooms()[2] == pytest.approx(4 * 65 / 129)
+    values = image.get_fdata()[1, 1]
+    centers = (np.arange(129) + 0.5) * 65 / 129 - 0.5
+    np.testing.assert_allclose(values, np.clip(centers, 0, 64) * 10, atol=0.51)
+    longer = nib.load(files[300]).get_fdata()[1, 1]
+    np.testing.assert_array_equal(longer[129:258], values[::-1])
+    side = tmp_path / "side.nii.gz"
+    nib.save(nib.Nifti1Image(ramp, np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])), side)
+    with pytest.raises(CaseError, match=r"side\.nii\.gz: its third axis does not go along the body"):
+        scans_of_lengths(side, [129], tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_beside_the_plain_pipeline(tmp_path, capsys):
+    """The same networks: the plain pipeline finds the same classes, and agrees but for interpolation."""
+    scan = save_scan(tmp_path / "0001_0000.nii.gz", affine=AFFINE)
+    weights = save_weights(tmp_path / "weights", STUDENT)
+    result = benchmark(
+        "peers",
+        bundle=str(BUNDLES / "fine_seg"),
+        input=str(scan),
+        weights=str(weights),
+        repeats=2,
+        slices="20,140",
+        engines="float32",
+        pause=0.01,
+        device="cpu",
+        output=str(tmp_path / "figures.json"),
+    )
+    assert list(json.loads((tmp_path / "figures.json").read_text())["lengths"]) == ["20", "140"]
+    for length, part in result["lengths"].items():
+        assert part["shape"][2] == length
+        assert part["classes"] > 0
+        assert part["dsc"]["float32"] > 0.5
+        assert 0.2 < part["memory_share"]["float32"] < 2
+        assert part["faster"]["float32"]["n"] == part["arms"]["plain MONAI"]["wall_s"]["n"] == 2
+        stages = part["stages"]["float32"]
+        assert {"read", "coarse", "fine", "restore", "components", "write", "rest"} <= set(stages)
+        assert stages["rest"] < 0.5 * sum(stages.values())
+        assert any("the region of interest has" in line for line in part["told"])
+    assert "times as fast" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +59,12 @@ class DicomScan:
     def is_done(self, target: Path) -> bool:
         return target.exists() and self.segmentation(target).exists()
 
-    def label(self, predictor: Callable[[str], None], target: Path, model: str, weights: str) -> None:
-        """Write the label map ``target`` where it is missing, and the segmentation beside it.
+    def takes_place(self, target: Path, source: Path) -> bool:
+        """Whether ``target`` would lie beside the series of ``source`` and be taken for the scan."""
+        return target.parent.resolve() == source.resolve()
+
+    def read(self, predictor, target: Path) -> tuple | None:
+        """Prepare the series for a `tools.predictor.Predictor`; None where its label map is there already.
 
         The series goes through the bundle as a NIfTI file of its own grid, so that both kinds of input get the same
         labels; that file is gone when this returns.
@@ -68,16 +72,28 @@ class DicomScan:
         Raises
         ------
         CaseError
-            If the series cannot be read, or ``target`` is the label map of another scan.
+            If the series cannot be read.
         """
         if self.series is None:
             raise CaseError(self.fault)
-        if not target.exists():
-            with tempfile.TemporaryDirectory(prefix=".dicom-", dir=target.parent) as folder:
-                scan = Path(folder) / f"{self.name}_0000.nii"
-                nib.save(read_volume(self.series), scan)
-                predictor(str(scan))
-        write_beside(self.segmentation(target), target, self.series, model, weights)
+        if target.exists():
+            return None
+        with tempfile.TemporaryDirectory(prefix=".dicom-", dir=target.parent) as folder:
+            scan = Path(folder) / f"{self.name}_0000.nii"
+            nib.save(read_volume(self.series), scan)
+            return predictor.read(str(scan), self.name)
+
+    def write(self, predictor, labeled: tuple | None, target: Path) -> None:
+        """Write the label map ``target`` where it is missing, and the segmentation beside it.
+
+        Raises
+        ------
+        CaseError
+            If ``target`` is the label map of another scan.
+        """
+        if labeled is not None:
+            predictor.write(labeled)
+        write_beside(self.segmentation(target), target, self.series, predictor.bundle, predictor.sha256[:16])
 
 
 def write_beside(

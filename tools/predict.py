@@ -1,17 +1,17 @@
 """Label scans with any bundle of the collection, case by case; what is done already is not done again."""
 
 import logging
-import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 from abdoseg.datalist import case_id, load_cases
 from abdoseg.files import CaseError, write_json
 from tools.chain import check_tracking, read_manifest, versions
 from tools.faults import reason_of
+from tools.lock import LOCK_FILE, sole_user
+from tools.stream import Passage, Progress, ended_like_ctrl_c, stream
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,9 @@ def predict(
     """Label scans with a bundle and write one uint8 label map a scan, on the scan's own grid.
 
     A scan that cannot be read or labeled is set aside by name with its reason, the rest goes on (exit code 1).
-    Started again, the command labels what is missing. OUTPUT/manifest.json tells weights, versions and times.
+    While one scan is labeled, the next is read and the one before is written. OUTPUT/manifest.json tells weights,
+    versions, and the seconds that each scan's own reading, labeling and writing took; as those of neighbors overlap,
+    their sum is more than the whole took. Started again, the command labels what is missing.
     A DICOM series gets a DICOM SEG (ID.dcm) beside its label map, which lies on the same grid.
 
     Args:
@@ -56,37 +58,37 @@ def predict(
     check_tracking(tracking)
     scans = find_scans(Path(input), section, kind, cases, series)
     targets = {name: Path(output) / f"{name}.nii.gz" for name in scans}
+    folder = Path(output)
     for name, scan in scans.items():
-        beside = not isinstance(scan, str) and Path(output).resolve() == Path(input).resolve()
-        if beside or targets[name].resolve() == Path(scan).resolve():
+        if scan.takes_place(targets[name], Path(input)):
             raise CaseError(f"{scan}: its label map would take its place; give another --output than its own folder.")
     from tools.predictor import Predictor  # imports torch and MONAI, which takes seconds
 
-    predictor = Predictor(Path(bundle), Path(output), Path(weights) if weights else None, overrides, overlay)
+    predictor = Predictor(Path(bundle), folder, Path(weights) if weights else None, overrides, overlay)
     print(f"weights: {predictor.checkpoint} (sha256 {predictor.sha256[:12]})")
     logging.getLogger("abdoseg.transforms.save").setLevel(logging.WARNING)  # the progress bar says it
-    seconds, failed = _earlier(Path(output), predictor.key, targets, overwrite)
-    manifest = {
-        "bundle": str(bundle),
-        "weights": str(predictor.checkpoint),
-        "sha256": predictor.sha256,
-        "key": predictor.key,
-        "engine": predictor.engine,
-        "versions": versions(),
-        "seconds": seconds,
-        "failed": failed,
-    }
-    write_json(Path(output) / "manifest.json", manifest)
-    todo = {name: scan for name, scan in scans.items() if not _is_done(scan, targets[name])}
-    if len(todo) < len(scans):
-        print(f"{len(scans) - len(todo)} of {len(scans)} scans are labeled already.")
-    told = {name: manifest[name] for name in ("bundle", "weights", "sha256")}
-    parameters = {**told, "input": input, "output": output, "overlay": overlay, **overrides}
-    with _tracker(tracking, Path(bundle), Path(output), parameters):
-        _label(todo, targets, predictor, manifest)
-    failed_now = {name: failed[name] for name in scans if name in failed}
-    print(f"{len(scans) - len(failed_now)} of {len(scans)} scans labeled: {output}")
-    return {"labeled": [name for name in scans if name not in failed], "failed": failed_now}
+    with _sole_user(folder), ended_like_ctrl_c():
+        manifest = _begin(folder, predictor, str(bundle), targets, overwrite)
+        todo = {name: scan for name, scan in scans.items() if not scan.is_done(targets[name])}
+        if len(todo) < len(scans):
+            print(f"{len(scans) - len(todo)} of {len(scans)} scans are labeled already.")
+        told = {name: manifest[name] for name in ("bundle", "weights", "sha256")}
+        parameters = {**told, "input": input, "output": output, "overlay": overlay, **overrides}
+        with _tracker(tracking, Path(bundle), folder, parameters):
+            _label(todo, targets, predictor, manifest)
+    failed = {name: reason for name, reason in manifest["failed"].items() if name in scans}
+    print(f"{len(scans) - len(failed)} of {len(scans)} scans labeled: {output}")
+    return {"labeled": [name for name in scans if name not in failed], "failed": failed}
+
+
+@contextmanager
+def _sole_user(folder: Path) -> Iterator[None]:
+    """`sole_user`, which leaves no file of its own among the label maps."""
+    with sole_user(folder):
+        try:
+            yield
+        finally:
+            (folder / LOCK_FILE).unlink(missing_ok=True)
 
 
 def _tracker(tracking: str | None, bundle: Path, output: Path, parameters: dict):
@@ -99,23 +101,63 @@ def _tracker(tracking: str | None, bundle: Path, output: Path, parameters: dict)
 
 
 def _label(todo: Mapping, targets: Mapping[str, Path], predictor, manifest: dict) -> None:
-    """Label the scans one by one, and keep the manifest beside the label maps up to date."""
-    seconds, failed = manifest["seconds"], manifest["failed"]
-    for name, scan in (bar := tqdm(todo.items(), desc="label", unit="scan", disable=not todo)):
+    """Label the scans in a stream, and keep the manifest beside the label maps up to date."""
+
+    def infer(name: str, prepared: tuple | None) -> tuple | None:
         bar.set_postfix_str(name)
-        start = time.perf_counter()
-        try:
-            if isinstance(scan, str):
-                predictor(scan, name)
-            else:
-                scan.label(predictor, targets[name], Path(manifest["bundle"]).absolute().name, manifest["sha256"][:16])
-        except Exception as error:  # any fault of one scan must not cost the others theirs
-            logger.debug("%s failed", scan, exc_info=True)
-            failed[name] = reason_of(error, scan)
-            tqdm.write(f"set aside: {failed[name]}")
+        return None if prepared is None else predictor.infer(prepared)
+
+    def settle(passage: Passage) -> None:
+        name = passage.case
+        if passage.error is None:
+            manifest["seconds"][name] = round(passage.seconds, 3)
         else:
-            seconds[name] = round(time.perf_counter() - start, 3)
+            logger.debug("%s failed", todo[name], exc_info=passage.error)
+            manifest["failed"][name] = reason_of(passage.error, todo[name])
+            bar.write(f"set aside: {manifest['failed'][name]}")
         write_json(targets[name].with_name("manifest.json"), manifest)
+        bar.update()
+
+    with Progress(total=len(todo), desc="label", unit="scan", disable=not todo) as bar:
+        stream(
+            todo,
+            lambda name, _: todo[name].read(predictor, targets[name]),
+            infer,
+            lambda name, labeled: todo[name].write(predictor, labeled, targets[name]),
+            settle,
+        )
+
+
+@dataclass(frozen=True)
+class NiftiScan:
+    """A NIfTI file to label; has the methods of `tools.dicom_scans.DicomScan`.
+
+    Parameters
+    ----------
+    name : id of the case.
+    path : the file.
+    """
+
+    name: str
+    path: str
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __str__(self) -> str:
+        return self.path
+
+    def is_done(self, target: Path) -> bool:
+        return target.exists()
+
+    def takes_place(self, target: Path, _source: Path) -> bool:
+        return target.resolve() == Path(self.path).resolve()
+
+    def read(self, predictor, _target: Path) -> tuple:
+        return predictor.read(self.path, self.name)
+
+    def write(self, predictor, labeled: tuple, _target: Path) -> None:
+        predictor.write(labeled)
 
 
 def find_scans(
@@ -125,7 +167,7 @@ def find_scans(
     cases: str | None = None,
     series: str | None = None,
 ) -> dict:
-    """Scans of a file, a folder or a data list: case id -> path or `DicomScan`, in order of the ids.
+    """Scans of a file, a folder or a data list: case id -> `NiftiScan` or `DicomScan`, in order of the ids.
 
     Raises
     ------
@@ -135,7 +177,8 @@ def find_scans(
     if series and not source.is_dir():
         raise CaseError(f"{source} is no folder; --series chooses among the DICOM series of a folder.")
     if source.suffix == ".json":
-        listed = {case["id"]: case["image"] for case in load_cases(source, section=section, kind=kind)}
+        found = load_cases(source, section=section, kind=kind)
+        listed = {case["id"]: NiftiScan(case["id"], case["image"]) for case in found}
         if not listed:
             raise CaseError(f"{source} holds no scan in section {section!r}" + (f" of kind {kind!r}." if kind else "."))
         return _only(dict(sorted(listed.items())), cases, source)
@@ -155,11 +198,12 @@ def find_scans(
         raise CaseError(f"{source} does not exist; --input takes a scan, a folder of scans or a data list.")
     if not paths:
         raise CaseError(f"{source} holds {what}.")
-    scans: dict[str, str] = {}
+    scans: dict[str, NiftiScan] = {}
     for path in sorted(paths):
-        if case_id(path) in scans:
-            raise CaseError(f"{path} and {scans[case_id(path)]} have the same id {case_id(path)}; rename one of them.")
-        scans[case_id(path)] = path
+        name = case_id(path)
+        if name in scans:
+            raise CaseError(f"{path} and {scans[name]} have the same id {name}; rename one of them.")
+        scans[name] = NiftiScan(name, path)
     return _only(scans, cases, source)
 
 
@@ -178,26 +222,31 @@ def is_scan(path: Path) -> bool:
     return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
 
 
-def _is_done(scan, target: Path) -> bool:
-    return target.exists() if isinstance(scan, str) else scan.is_done(target)
-
-
-def _earlier(output: Path, key: str, targets: Mapping[str, Path], overwrite: bool) -> tuple[dict, dict]:
-    """Seconds and reasons of the cases that stay as an earlier call left them; what must be made anew is deleted."""
-    manifest = read_manifest(output / "manifest.json")
-    seconds = manifest.get("seconds", {})
-    same = manifest.get("key") == key
-    if not same and not overwrite and (manifest or any(target.exists() for target in targets.values())):
+def _begin(folder: Path, predictor, bundle: str, targets: Mapping[str, Path], overwrite: bool) -> dict:
+    """Write the manifest, with the cases that stay as an earlier call left them, and delete what is made anew."""
+    earlier = read_manifest(folder / "manifest.json")
+    seconds, failed = earlier.get("seconds", {}), earlier.get("failed", {})
+    same = earlier.get("key") == predictor.key
+    if not same and not overwrite and (earlier or any(target.exists() for target in targets.values())):
+        made = f"{earlier['weights']}, run by {earlier.get('engine')}" if "weights" in earlier else "of unknown origin"
         raise CaseError(
-            f"{output} holds label maps of other weights or settings ({manifest.get('weights', 'of unknown origin')}); "
-            "give another folder, or --overwrite to label them anew."
+            f"{folder} holds label maps of other weights or settings ({made}); give another folder, or --overwrite to "
+            "label them anew."
         )
-    if overwrite:
-        anew = set(targets) if same else set(targets) | set(seconds)
-        for name in anew:
-            for ending in (".nii.gz", ".dcm"):
-                (output / f"{name}{ending}").unlink(missing_ok=True)
-        seconds = {name: value for name, value in seconds.items() if name not in anew}
-    return seconds, {
-        name: reason for name, reason in manifest.get("failed", {}).items() if same and name not in targets
+    anew = set() if not overwrite else set(targets) if same else set(targets) | set(seconds)
+    kept = {name: value for name, value in seconds.items() if name not in anew and (folder / f"{name}.nii.gz").exists()}
+    manifest = {
+        "bundle": bundle,
+        "weights": str(predictor.checkpoint),
+        "sha256": predictor.sha256,
+        "key": predictor.key,
+        "engine": predictor.engine,
+        "versions": versions(),
+        "seconds": kept,
+        "failed": {name: reason for name, reason in failed.items() if same and name not in targets},
     }
+    write_json(folder / "manifest.json", manifest)
+    for name in anew:
+        for ending in (".nii.gz", ".dcm"):
+            (folder / f"{name}{ending}").unlink(missing_ok=True)
+    return manifest

@@ -1,5 +1,6 @@
 """A bundle's inference, one scan at a time."""
 
+import copy
 import difflib
 import hashlib
 import json
@@ -17,6 +18,8 @@ from tools.faults import fault_of, innermost
 class Predictor:
     """Pre-processing, inferer and post-processing of a bundle's ``inference.yaml``.
 
+    Its three steps may run side by side, each in a thread of its own.
+
     Parameters
     ----------
     bundle : folder of the bundle.
@@ -27,10 +30,11 @@ class Predictor:
 
     Attributes
     ----------
+    bundle : name of the bundle.
     checkpoint : the file that the weights came from.
     sha256 : its hash.
     engine : what runs the networks, "torch" or "openvino".
-    key : hash of all that decides a label map beside the scan: weights, architecture, config and overrides.
+    key : hash of all that decides a label map beside the scan: weights, architecture, config, overrides and engine.
 
     Raises
     ------
@@ -45,6 +49,7 @@ class Predictor:
         config = bundle / "configs" / "inference.yaml"
         if not config.is_file():
             raise CaseError(f"{bundle} is no bundle that labels scans: {config} is missing.")
+        self.bundle = bundle.name
         self.checkpoint = (weights.absolute() if weights else bundle / "models") / "model.pt"
         if not self.checkpoint.is_file():
             raise CaseError(
@@ -70,7 +75,7 @@ class Predictor:
         architecture = beside.read_text() if beside.exists() else ""
         settings = json.dumps(dict(overrides), sort_keys=True, default=str) + architecture
         self.key = hashlib.sha256(
-            f"{self.sha256} {settings} ".encode() + b"".join(path.read_bytes() for path in configs)
+            f"{self.sha256} {self.engine} {settings} ".encode() + b"".join(path.read_bytes() for path in configs)
         ).hexdigest()
 
     def _build(self, parser: ConfigParser) -> None:
@@ -85,16 +90,32 @@ class Predictor:
             raise CaseError(fault_of(error) or reason) from error
         load_checkpoint(self.checkpoint, self.network)
         self.network = self.network.to(self.device).eval()
-        self.preprocessing, self.postprocessing = content("preprocessing"), content("postprocessing")
+        self._transforms = content("preprocessing"), content("postprocessing")
         self.inferer = content("inferer")
         self.engine = self.inferer.engine.name_on(self.device)
 
     def __call__(self, scan: str, name: str | None = None) -> None:
         """Label one scan and write its label map, as NAME.nii.gz or after the scan's file."""
-        item = self.preprocessing({"image": scan} if name is None else {"image": scan, "id": name})
+        self.write(self.infer(self.read(scan, name)))
+
+    def read(self, scan: str, name: str | None = None) -> tuple:
+        """Load and prepare a scan; give what `infer` takes."""
+        # Transforms may note in themselves what they are about, so each scan has its own: threads do not meet in them.
+        preprocessing, postprocessing = copy.deepcopy(self._transforms)
+        return preprocessing({"image": scan} if name is None else {"image": scan, "id": name}), postprocessing
+
+    def infer(self, prepared: tuple) -> tuple:
+        """Label a prepared scan; give what `write` takes, in which of the scan's voxels only the place is left."""
+        item, postprocessing = prepared
         with torch.inference_mode():
             item["pred"] = self.inferer(item["image"][None].to(self.device), self.network)[0]
-        self.postprocessing(item)
+        item["image"] = item["image"].to("meta")
+        return item, postprocessing
+
+    def write(self, labeled: tuple) -> None:
+        """Bring the labels to the scan's own grid and write them."""
+        item, postprocessing = labeled
+        postprocessing(item)
 
 
 def _overlay(folder: Path, name: str) -> Path:

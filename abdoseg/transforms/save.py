@@ -18,6 +18,10 @@ from abdoseg.transforms.geometry import empty_image
 
 logger = logging.getLogger(__name__)
 
+# What a NIfTI header says of its grid beside the affine; MONAI's reader keeps it.
+QFORM = ("pixdim", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+HEADER = ("sform_code", "qform_code", *QFORM)
+
 
 class SaveLabeld(SaveImaged):
     """Write label maps as uint8 NIfTI beside each other: ``output_dir/ID.nii.gz``, whole or not at all.
@@ -71,18 +75,23 @@ def label_array(label: torch.Tensor) -> np.ndarray:
 def grid_of(label: MetaTensor) -> nib.Nifti1Image:
     """Give an image with the grid of the scan that ``label`` was made from.
 
-    The scan's own file, for its header's codes; where that is no NIfTI file (any more), or its affine is not the one
-    that was loaded, an empty image with the original affine.
+    The scan's own file, for its header's codes; where that is gone, an empty image with the original affine and what
+    was loaded of the header; where that is no NIfTI file, or its affine is not the one that was loaded, without.
     """
     source = label.meta["filename_or_obj"]
     affine = torch.as_tensor(label.meta["original_affine"]).double().numpy()
-    if str(source).endswith((".nii", ".nii.gz")) and Path(source).is_file():
-        image = nib.load(source)
-        if image.shape[:3] != tuple(label.shape[1:]):
-            raise CaseError(
-                f"{source}: has the shape {image.shape[:3]}, its label map {tuple(label.shape[1:])}; "
-                "undo the orientation with Invertd before saving."
-            )
-        if np.allclose(image.affine, affine, atol=1e-5):
-            return image
-    return empty_image(label, affine)
+    image = empty_image(label, affine)
+    if not str(source).endswith((".nii", ".nii.gz")):
+        return image
+    if not Path(source).is_file():
+        for field in HEADER:
+            if field in label.meta:
+                image.header[field] = np.asarray(label.meta[field])
+        return image
+    scan = nib.load(source)
+    if scan.shape[:3] != image.shape:
+        raise CaseError(
+            f"{source}: has the shape {scan.shape[:3]}, its label map {image.shape}; "
+            "undo the orientation with Invertd before saving."
+        )
+    return scan if np.allclose(scan.affine, affine, atol=1e-5) else image

@@ -95,7 +95,7 @@ def test_bad_scans_are_set_aside_by_name_and_the_others_labeled(weights, scans, 
         "cut": "cannot be read",
         "four": "has the shape (8, 8, 8, 2); a scan must be one 3-D volume",
         "nan": "has voxels that are NaN or infinite",
-        "text": "cannot be read",
+        "text": "is not a gzip file",
     }.items():
         reason = manifest["failed"][name]
         assert reason.startswith(f"{scans / name}_0000.nii.gz: ")

@@ -33,7 +33,7 @@ AFFINES = {
 }
 
 
-def label_by_threshold(path, output) -> None:
+def label_by_threshold(path, output, gone: bool = False) -> None:
     """Load, orient, label by the HU themselves, un-orient, save: what a bundle does, without a network."""
     preprocessing = Compose(
         [
@@ -51,6 +51,8 @@ def label_by_threshold(path, output) -> None:
     data = preprocessing({"image": str(path)})
     assert nib.aff2axcodes(data["image"].affine.numpy()) == ("R", "A", "S")
     data["pred"] = MetaTensor(data["image"].as_tensor().clamp(0, 14).to(torch.uint8)).copy_meta_from(data["image"])
+    if gone:
+        path.unlink()
     postprocessing(data)
 
 
@@ -79,6 +81,21 @@ def test_codes_of_the_header_are_kept(tmp_path, sform, qform):
     saved = nib.load(tmp_path / "out" / "a.nii.gz")
     np.testing.assert_allclose(saved.affine, AFFINES["LPS"], atol=1e-6)
     assert int(saved.header["qform_code"]) == qform
+
+
+@pytest.mark.parametrize(("sform", "qform"), [(1, 0), (0, 1), (2, 1), (2, 3)])
+@pytest.mark.parametrize("kind", ["<", ">"])
+def test_a_scan_that_is_gone_gets_the_same_bytes(tmp_path, sform, qform, kind):
+    """As a DICOM series, which becomes a file only for reading."""
+    scan = nib.Nifti1Image(np.ones((4, 5, 6), dtype=f"{kind}i2"), None, nib.Nifti1Header(endianness=kind))
+    scan.set_sform(AFFINES["oblique"], code=sform)
+    away = np.eye(4)
+    away[:3, 3] = 10 * qform
+    scan.set_qform(away @ AFFINES["oblique"], code=qform)
+    nib.save(scan, tmp_path / "a.nii")
+    label_by_threshold(tmp_path / "a.nii", tmp_path / "there")
+    label_by_threshold(tmp_path / "a.nii", tmp_path / "gone", gone=True)
+    assert (tmp_path / "gone" / "a.nii.gz").read_bytes() == (tmp_path / "there" / "a.nii.gz").read_bytes()
 
 
 def prediction(path, shape=(1, 3, 4, 5)) -> MetaTensor:

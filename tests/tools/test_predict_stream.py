@@ -1,0 +1,120 @@
+"""The predict command as a stream: bytes of one scan after the other, faults in any step, one process a folder."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from abdoseg.files import CaseError
+from tests.tools.small_data import AFFINE, SHAPE, STUDENT, TEACHER, save_scan, save_weights
+from tools.chain import BUNDLES
+from tools.lock import sole_user
+from tools.predict import predict
+from tools.predictor import Predictor
+
+FINE_SEG = str(BUNDLES / "fine_seg")
+TEACHER_NNUNET = str(BUNDLES / "teacher_nnunet")
+TILTED = np.array([[0, -9.0, 1.5, 5], [8.0, 0, 0, 7], [0, 2.0, -14.0, 9], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    root = tmp_path_factory.mktemp("weights")
+    for name, architecture in {"student": STUDENT, "teacher": TEACHER}.items():
+        save_weights(root / name, architecture)
+    return root
+
+
+@pytest.fixture
+def scans(tmp_path):
+    for number in (1, 2):
+        save_scan(tmp_path / "scans" / f"000{number}_0000.nii.gz", number)
+    return tmp_path / "scans"
+
+
+def test_the_stream_gives_the_bytes_of_one_scan_after_the_other(weights, tmp_path):
+    for number in range(7):
+        save_scan(tmp_path / "scans" / f"{number}_0000.nii.gz", number, TILTED if number % 2 else AFFINE)
+    predictor = Predictor(BUNDLES / "fine_seg", tmp_path / "alone", weights / "student", {})
+    for path in sorted((tmp_path / "scans").iterdir()):
+        predictor(str(path))
+    predict(FINE_SEG, str(tmp_path / "scans"), str(tmp_path / "out"), str(weights / "student"))
+    alone, together = (sorted((tmp_path / name).glob("*.nii.gz")) for name in ("alone", "out"))
+    assert [path.name for path in alone] == [path.name for path in together] == [f"{n}.nii.gz" for n in range(7)]
+    contents = [path.read_bytes() for path in alone]
+    assert contents == [path.read_bytes() for path in together]
+    assert len(set(contents)) == 7
+
+
+def test_a_scan_that_breaks_while_it_is_read_or_labeled_is_set_aside(weights, tmp_path):
+    """One that breaks while it is written: `test_dicom_scans.py`, where a label map is another scan's."""
+    for number, affine in enumerate((AFFINE, AFFINE, np.diag([1e6, 1e6, 1e6, 1]), TILTED)):
+        save_scan(tmp_path / "scans" / f"{number}_0000.nii.gz", number, affine)  # number 2 has 10^16 voxels in the plan
+    (tmp_path / "scans" / "1_0000.nii.gz").write_text("no scan")
+    result = predict(TEACHER_NNUNET, str(tmp_path / "scans"), str(tmp_path / "out"), str(weights / "teacher"))
+    assert result["labeled"] == ["0", "3"]
+    assert list(result["failed"]) == ["1", "2"]
+    assert "1_0000.nii.gz is not a gzip file" in result["failed"]["1"]
+    assert result["failed"]["2"].startswith(f"{tmp_path / 'scans' / '2_0000.nii.gz'}: ")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["failed"] == result["failed"]
+    assert list(manifest["seconds"]) == ["0", "3"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["0.nii.gz", "3.nii.gz", "manifest.json"]
+
+
+def test_a_second_process_in_the_same_folder_is_refused(weights, scans, tmp_path):
+    arguments = (FINE_SEG, str(scans), str(tmp_path / "out"), str(weights / "student"))
+    with sole_user(tmp_path / "out"), pytest.raises(CaseError, match=rf"process {os.getpid()} .* is at work in this"):
+        predict(*arguments)
+    assert predict(*arguments)["failed"] == {}
+
+
+def test_the_manifest_names_no_label_map_that_is_gone(weights, scans, tmp_path):
+    out = tmp_path / "out"
+    predict(FINE_SEG, str(scans), str(out), str(weights / "student"))
+    (out / "0001.nii.gz").unlink()
+    predict(FINE_SEG, str(scans), str(out), str(weights / "student"), cases="0002")
+    assert list(json.loads((out / "manifest.json").read_text())["seconds"]) == ["0002"]
+
+
+def test_the_key_tells_the_engine(weights, tmp_path, monkeypatch):
+    keys = set()
+    for installed in (False, True):
+        monkeypatch.setattr("abdoseg.inferers.engines.has_openvino", lambda installed=installed: installed)
+        predictor = Predictor(BUNDLES / "fine_seg", tmp_path, weights / "student", {})
+        keys.add((predictor.engine, predictor.key))
+    assert len(dict(keys)) == len(set(dict(keys).values())) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_process_leaves_whole_files_and_a_true_manifest(sent, weights, tmp_path):
+    scan = save_scan(tmp_path / "scans" / "000_0000.nii.gz")
+    for number in range(1, 400):
+        shutil.copy(scan, scan.with_name(f"{number:03}_0000.nii.gz"))
+    out = tmp_path / "out"
+    options = ["--bundle", FINE_SEG, "--input", str(scan.parent), "--output", str(out)]
+    command = [sys.executable, "-m", "tools", "predict", *options, "--weights", str(weights / "student")]
+    process = subprocess.Popen(command, cwd=BUNDLES.parent, stderr=subprocess.PIPE, text=True)
+    while len(list(out.glob("*.nii.gz"))) < 5:
+        time.sleep(0.01)
+        assert process.poll() is None
+    start = time.perf_counter()
+    process.send_signal(sent)
+    told = process.communicate(timeout=30)[1]
+    assert time.perf_counter() - start < 5
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on from here" in told
+    names = [path.name for path in out.iterdir()]
+    assert 5 <= len(names) - 1 < 400
+    written = json.loads((out / "manifest.json").read_text())["seconds"]
+    assert sorted(names) == sorted(["manifest.json", *(f"{name}.nii.gz" for name in written)])
+    for name in written:
+        assert np.asarray(nib.load(out / f"{name}.nii.gz").dataobj).shape == SHAPE

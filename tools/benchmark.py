@@ -1,10 +1,10 @@
-"""Measure speed and memory on this machine: of labeling scans, beside peers, and of comparing surfaces."""
+"""Measure speed and memory on this machine: of labeling scans, beside peers, of training, of comparing surfaces."""
 
 from collections.abc import Sequence
 
 from abdoseg.files import CaseError, write_json
 
-SUBJECTS = ("predict", "peers", "surfaces")
+SUBJECTS = ("predict", "peers", "training", "surfaces")
 
 
 def benchmark(
@@ -17,6 +17,11 @@ def benchmark(
     weights: str | None = None,
     slices: str | int | Sequence[int] = "129",
     engines: str | Sequence[str] | None = None,
+    work_dir: str | None = None,
+    chain: str = "two_stage",
+    preset: str | None = None,
+    stages: str | Sequence[str] | None = None,
+    steps: int = 20,
     pause: float = 0.1,
     gpu: int = 0,
     **overrides,
@@ -34,11 +39,15 @@ def benchmark(
     and tells how many times as fast, in how much of the memory, with what agreement, and where the time goes. At 500
     slices the plain pipeline takes 18 GB with the paper's networks.
 
+    `python -m tools benchmark training --work_dir runs/demo --preset demo` trains some steps of each stage that was
+    trained there, in a folder of its own, and then the same network on random images in a plain loop of PyTorch: time a
+    step, share of it spent waiting for data, and what a step could take at best.
+
     `python -m tools benchmark surfaces` compares the surfaces of one scan at full resolution by this project's surface
     DSC and by DeepMind's surface-distance, by turns, on one core, and tells both times and the largest difference.
 
     Args:
-        subject: "predict", "peers" or "surfaces".
+        subject: "predict", "peers", "training" or "surfaces".
         output: JSON file to write.
         repeats: How often each thing is measured.
         labels: For surfaces, the label map to take; a phantom of 512 x 512 voxels a slice if left out.
@@ -49,9 +58,15 @@ def benchmark(
         slices: For peers, numbers of slices, separated by commas.
         engines: For peers, of "openvino", "float32" and "half" (PyTorch), separated by commas; if left out, OpenVINO
             where it is installed, and float32.
+        work_dir: For training, the work folder of a chain that has been run.
+        chain: For training, the chain, as `run` takes it.
+        preset: For training, the chain's preset.
+        stages: For training, the trainings to measure, separated by commas; if left out, all that have been done.
+        steps: For training, how many steps are measured, after three that are not.
         pause: For predict and peers, seconds between two samples of the memory.
         gpu: For predict and peers, the index of the card to watch, as nvidia-smi counts.
-        overrides: For predict and peers, values of the bundle's inference.yaml by their ids, for example --device cpu.
+        overrides: For predict and peers, values of the bundle's inference.yaml by their ids, for example --device cpu;
+            for training, parameters of the chain.
     """
     if subject not in SUBJECTS:
         raise CaseError(f"Unknown subject {subject!r}. Use {', '.join(map(repr, SUBJECTS))}.")
@@ -64,12 +79,19 @@ def benchmark(
 
         result = benchmark_surfaces(labels, repeats)
         print(format_surfaces(result))
+    elif subject == "training":
+        if work_dir is None or bundle or input or weights:
+            raise CaseError("benchmark training needs --work_dir, and takes no bundle, input or weights.")
+        from tools.benchmark_training import benchmark_training, format_training
+
+        result = benchmark_training(chain, preset, work_dir, _listed(stages), steps, overrides)
+        print(format_training(result))
     elif not bundle or not input:
         raise CaseError(f"benchmark {subject} needs --bundle and --input.")
     elif subject == "peers":
         from tools.benchmark_peers import benchmark_peers, format_peers
 
-        names, lengths = _listed(engines), [_whole(part) for part in _listed(slices)]
+        names, lengths = _listed(engines) or None, [_whole(part) for part in _listed(slices)]
         result = benchmark_peers(bundle, input, weights, repeats, lengths, names, pause, gpu, overrides)
         print(format_peers(result))
     else:

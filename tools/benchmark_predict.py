@@ -121,7 +121,7 @@ def summarize_runs(runs: Sequence[Mapping]) -> dict:
     """
     flat = [dict(_flat(run)) for run in runs]
     names = dict.fromkeys(name for run in flat for name in run)
-    return {name: _spread([run[name] for run in flat if name in run]) for name in names}
+    return {name: spread([run[name] for run in flat if name in run]) for name in names}
 
 
 def _flat(run: Mapping):
@@ -132,13 +132,10 @@ def _flat(run: Mapping):
             yield name, value
 
 
-def _spread(values: Sequence[float]) -> dict:
-    return {
-        "median": round(float(np.median(values)), 4),
-        "least": min(values),
-        "most": max(values),
-        "n": len(values),
-    }
+def spread(values: Sequence[float]) -> dict:
+    """Median, least and most of some figures, and how many they are."""
+    median, least, most = (round(float(function(values)), 4) for function in (np.median, np.min, np.max))
+    return {"median": median, "least": least, "most": most, "n": len(values)}
 
 
 def format_efficiency(result: Mapping) -> str:

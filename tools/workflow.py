@@ -1,8 +1,10 @@
 """Run one run id of a bundle in this process: each start of Python and MONAI costs 6-8 s."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 
 from ignite.handlers import ProgressBar
 from monai.bundle import ConfigWorkflow
@@ -24,18 +26,7 @@ def run_bundle(stage: Stage, tracking: dict) -> dict:
     -------
     The first dictionary with "failed" among the results of the run id, else {}.
     """
-    root = BUNDLES / stage.bundle
-    if tracking:
-        executed = Path(stage.arguments["output_dir"]) / "executed_config.json"
-        tracking = {**tracking, "tracking": "mlflow", "save_execute_config": str(executed)}
-    workflow = ConfigWorkflow(
-        config_file=[str(path) for path in stage.config_files()],
-        meta_file=str(root / "configs" / "metadata.json"),
-        logging_file=str(root / "configs" / "logging.conf"),
-        run_id=stage.run,
-        workflow_type="train",
-        **{"bundle_root": str(root), **stage.arguments, **tracking},
-    )
+    workflow = workflow_of(stage, tracking)
     workflow.initialize()
     memory = nullcontext()
     if "train" in workflow.parser:
@@ -51,3 +42,19 @@ def run_bundle(stage: Stage, tracking: dict) -> dict:
         result = workflow.run()
     workflow.finalize()
     return next((item for item in result or [] if isinstance(item, dict) and "failed" in item), {})
+
+
+def workflow_of(stage: Stage, tracking: Mapping = MappingProxyType({})) -> ConfigWorkflow:
+    """Read the configs of a stage; nothing is built yet. ``tracking`` as `run_bundle` takes it."""
+    root = BUNDLES / stage.bundle
+    if tracking:
+        executed = Path(stage.arguments["output_dir"]) / "executed_config.json"
+        tracking = {**tracking, "tracking": "mlflow", "save_execute_config": str(executed)}
+    return ConfigWorkflow(
+        config_file=[str(path) for path in stage.config_files()],
+        meta_file=str(root / "configs" / "metadata.json"),
+        logging_file=str(root / "configs" / "logging.conf"),
+        run_id=stage.run,
+        workflow_type="train",
+        **{"bundle_root": str(root), **stage.arguments, **tracking},
+    )

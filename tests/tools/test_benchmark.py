@@ -46,7 +46,7 @@ def test_runs_are_summed_up():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"subject": "speed"}, "Unknown subject 'speed'. Use 'predict', 'peers', 'surfaces'"),
+        ({"subject": "speed"}, "Unknown subject 'speed'. Use 'predict', 'peers', 'training', 'surfaces'"),
         ({"subject": "predict", "bundle": "bundles/fine_seg"}, "needs --bundle and --input"),
         ({"subject": "surfaces", "weights": "w"}, "takes --labels, --repeats and --output only"),
         ({"subject": "surfaces", "repeats": 0}, "--repeats is 0"),

@@ -77,6 +77,27 @@ def test_the_whole_chain_ends_in_a_report(chain):
     assert json.loads((root / "configs" / "metadata.json").read_text())["eval_metrics"]["scans"] == 2
 
 
+def test_steps_of_its_trainings_are_timed(chain, capsys):
+    """In a folder of their own: the chain's files stay as they are."""
+    options, work, _ = chain
+    before = stamps(work)
+    parameters = [option for option in options if option.startswith("--") and "_dir=" not in option]
+    target = work.parent / "training.json"
+    command = ["benchmark", "training", f"--work_dir={work}", "--stages=coarse,fine", "--steps=2", f"--output={target}"]
+    assert main([*command, *parameters]) == 0
+    stages = json.loads(target.read_text())["stages"]
+    assert list(stages) == ["coarse", "fine"]
+    for figures in stages.values():
+        assert figures["batch"] == [1, 1, 16, 16, 16]
+        assert figures["cases"] == 3
+        assert figures["step_s"]["n"] == figures["plain_s"]["n"] == 2
+        assert 0 <= figures["waiting"] < 1
+    assert stamps(work) == before
+    assert "plain loop" in capsys.readouterr().out
+    assert main([*command[:3], "--stages=merge"]) == 2
+    assert "two_stage has no training 'merge'" in capsys.readouterr().err
+
+
 def test_a_second_run_does_nothing_and_needs_no_torch(chain):
     options, work, _ = chain
     before = stamps(work)

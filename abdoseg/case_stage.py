@@ -131,9 +131,12 @@ class CaseStage(ABC):
             try:
                 return case, *self._case(case)
             except CaseError as error:
-                for path in (*self.maps(case), self._summary_path(case)):
-                    path.unlink(missing_ok=True)
-                return case, error, False
+                reason = error
+            except MemoryError:
+                reason = CaseError(f"{case.get('label') or case['image']}: needs more memory than there is.")
+            for path in (*self.maps(case), self._summary_path(case)):
+                path.unlink(missing_ok=True)
+            return case, reason, False
 
         threads = ThreadPoolExecutor(self.num_threads)
         try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ KINDS = {"training": ("strong", "weak", "unlabeled"), "unlabeled": ("unlabeled",
 PATH_KEYS = ("image", "label")
 CLASS_KEYS = ("annotated_classes", "filled_classes")
 SPLIT_FLAGS = ("validation", "teacher_validation")
+LONGEST_ID = 255 - len("_0000.nii.gz")
 # What the kind of a case alone tells of the classes that somebody looked for.
 KNOWN_BY_KIND = {"strong": ORGAN_IDS, "weak": (), "unlabeled": ()}
 
@@ -40,10 +42,11 @@ def check_datalist(datalist: dict, source: str | os.PathLike = "datalist") -> No
     """
     if not isinstance(datalist, dict):
         raise CaseError(f"{source}: a datalist is a JSON object with sections such as 'training', not a list or value.")
+    for section in (*KINDS, "excluded"):
+        if not isinstance(datalist.get(section, []), list):
+            raise CaseError(f"{source}: the section '{section}' must be a list of cases.")
     for section, kinds in KINDS.items():
         entries = datalist.get(section, [])
-        if not isinstance(entries, list):
-            raise CaseError(f"{source}: the section '{section}' must be a list of cases.")
         seen = set()
         for index, entry in enumerate(entries):
             fault = _entry_fault(entry, section, kinds)
@@ -62,17 +65,36 @@ def _entry_fault(entry: dict, section: str, kinds: Sequence[str]) -> str | None:
     )
     for key in required:
         if not isinstance(entry.get(key), str) or not entry[key]:
-            return f"needs the key '{key}' with a text value, not {entry.get(key)!r}."
+            return f"needs the key '{key}' with a text value, not {_short(entry.get(key))}."
+    for key in ("id", *PATH_KEYS):
+        if not _is_path(entry.get(key) or ""):
+            return f"has {key} {_short(entry[key])}; use a text that can be a path."
+    if "/" in entry["id"] or entry["id"] in (".", "..") or len(os.fsencode(entry["id"])) > LONGEST_ID:
+        return (
+            f"has the id {_short(entry['id'])}; an id is a file's name without its ending, at most {LONGEST_ID} bytes."
+        )
     if entry.get("kind") not in kinds:
-        return f"(case '{entry['id']}') has the kind {entry.get('kind')!r}; use {_either(kinds)}."
+        return f"(case '{entry['id']}') has the kind {_short(entry.get('kind'))}; use {_either(kinds)}."
     for key in CLASS_KEYS:
         classes = entry.get(key, [])
         if not isinstance(classes, list) or any(value not in CLASS_IDS for value in classes):
-            return f"(case '{entry['id']}') has {key} {classes!r}; use a list of ids from 1 to 14."
+            return f"(case '{entry['id']}') has {key} {_short(classes)}; use a list of ids from 1 to 14."
     for flag in SPLIT_FLAGS:
         if not isinstance(entry.get(flag, False), bool):
-            return f"(case '{entry['id']}') has {flag} = {entry[flag]!r}; use true or false."
+            return f"(case '{entry['id']}') has {flag} = {_short(entry[flag])}; use true or false."
     return None
+
+
+def _is_path(text) -> bool:
+    """Whether a value is a text that a file system can be asked for."""
+    try:
+        return "\0" not in text and bool(os.fsencode(text) or True)
+    except (TypeError, UnicodeEncodeError):
+        return False
+
+
+def _short(value) -> str:
+    return reprlib.repr(value)
 
 
 def _either(values: Sequence[str]) -> str:
@@ -109,11 +131,11 @@ def read_datalist(path: str | os.PathLike) -> dict:
         If the file is missing, is not JSON or breaks the rules of :func:`check_datalist`.
     """
     path = Path(path).absolute()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CaseError(f"{path}: there is no such datalist; write one with `python -m tools audit`.")
     try:
-        datalist = json.loads(path.read_text())
-    except ValueError as error:
+        datalist = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise CaseError(f"{path}: not a JSON file ({error}); write a datalist with `python -m tools audit`.") from error
     check_datalist(datalist, path)
     for section in KINDS:

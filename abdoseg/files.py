@@ -12,6 +12,8 @@ import numpy as np
 
 from abdoseg.nifti import in_file_order, write_nifti
 
+LONGEST_TAIL = 50  # characters, of at most four bytes each
+
 
 class CaseError(ValueError):
     """A scan or label map that cannot be used; the message names the file, the fault and the remedy."""
@@ -25,7 +27,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix="-" + path.name)
+    # Of a name that fills what a file system allows, the end is enough: it holds the suffixes.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix="-" + path.name[-LONGEST_TAIL:])
     os.close(handle)
     temporary = Path(name)
     try:

@@ -1,20 +1,20 @@
 """Label maps: values checked, files opened with one sentence for every fault, grids compared, voxels counted."""
 
 import os
-import zlib
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from abdoseg.files import CaseError
 from abdoseg.labels import CLASS_IDS, NAMES
-from abdoseg.nifti import READ_ERRORS, stored_voxels
+from abdoseg.nifti import stored_voxels
 
 HIGHEST_ID = max(CLASS_IDS)
 # A corner of one volume may lie this many voxels (of the smallest spacing) from the other's: header rounding, no more.
 GRID_TOLERANCE_VOXELS = 0.1
-_UNREADABLE = (*READ_ERRORS, ValueError, zlib.error, nib.filebasedimages.ImageFileError)
+# Deflate packs at best this many bytes into one (zlib.net/zlib_tech.html).
+MOST_PACKED = 1032
+LEAST_VOLUME = 1e-6  # of a voxel, in that of a box with the same sides
 
 
 def as_label_map(values: np.ndarray, name: str | os.PathLike = "label map") -> np.ndarray:
@@ -47,22 +47,50 @@ def as_label_map(values: np.ndarray, name: str | os.PathLike = "label map") -> n
     return labels
 
 
+def open_image(path: str | os.PathLike) -> nib.Nifti1Image:
+    """Open a NIfTI file of any shape without reading its voxels, and without mapping it into memory.
+
+    A mapped file that is cut short while it is read would kill the process.
+
+    Raises
+    ------
+    CaseError
+        If the file is missing or no plain file, is no NIfTI file, or is too small for what its header declares.
+    """
+    if not os.path.isfile(path):
+        what = "is no plain file" if os.path.exists(path) else "there is no such file"  # a pipe would never end
+        raise CaseError(f"{path}: {what}.")
+    try:
+        size = os.path.getsize(path)
+        image = nib.load(path, mmap=False)
+    except Exception as error:  # nibabel has many words for a broken header
+        raise CaseError(f"{path}: cannot be read ({_words(error)}); it must be an intact NIfTI file.") from error
+    if not isinstance(image, nib.Nifti1Image):
+        raise CaseError(f"{path}: a {type(image).__name__} file; use NIfTI (.nii or .nii.gz).")
+    declared = int(np.prod(image.shape, dtype=object)) * image.get_data_dtype().itemsize
+    packed = not str(path).lower().endswith(".nii")
+    if min(image.shape, default=0) < 0 or declared > size * (MOST_PACKED if packed else 1):
+        raise CaseError(
+            f"{path}: its header declares the shape {image.shape}, more than a file of {size} bytes can hold; "
+            "the header is broken, or the file is cut short."
+        )
+    return image
+
+
+def _words(error: Exception) -> str:
+    """What an error says, on one line; its kind where it says nothing."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
 def open_volume(path: str | os.PathLike) -> nib.Nifti1Image:
     """Open a three-dimensional NIfTI file without reading its voxels.
 
     Raises
     ------
     CaseError
-        If the file is missing, is no NIfTI file, or does not hold one volume (x, y, z).
+        See `open_image`; or if the file does not hold one volume (x, y, z).
     """
-    if not Path(path).is_file():
-        raise CaseError(f"{path}: there is no such file.")
-    try:
-        image = nib.load(path)
-    except _UNREADABLE as error:
-        raise CaseError(f"{path}: not a readable NIfTI file ({error}).") from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise CaseError(f"{path}: a {type(image).__name__} file; use NIfTI (.nii or .nii.gz).")
+    image = open_image(path)
     if len(image.shape) != 3 or 0 in image.shape:
         raise CaseError(f"{path}: has shape {image.shape}; one volume with three dimensions (x, y, z) is needed.")
     return image
@@ -74,12 +102,17 @@ def read_voxels(image: nib.Nifti1Image, path: str | os.PathLike) -> np.ndarray:
     Raises
     ------
     CaseError
-        If the file ends too early or its compression is broken; the sentence names ``path``.
+        If the file ends too early, its compression is broken, or it holds more than there is memory for; the sentence
+        names ``path``.
     """
     try:
         return stored_voxels(image, path)
-    except _UNREADABLE as error:
-        raise CaseError(f"{path}: the voxels cannot be read, the file is broken or cut short ({error}).") from error
+    except MemoryError as error:
+        raise CaseError(f"{path}: a volume of shape {image.shape} needs more memory than there is.") from error
+    except Exception as error:  # a header that could be opened may still say what no voxels can be
+        raise CaseError(
+            f"{path}: the voxels cannot be read, the file is broken or cut short ({_words(error)})."
+        ) from error
 
 
 def read_label_map(path: str | os.PathLike) -> tuple[np.ndarray, nib.Nifti1Image]:
@@ -92,6 +125,15 @@ def read_label_map(path: str | os.PathLike) -> tuple[np.ndarray, nib.Nifti1Image
     """
     image = open_volume(path)
     return as_label_map(read_voxels(image, path), path), image
+
+
+def has_meaning(affine: np.ndarray) -> bool:
+    """Whether an affine (4, 4) is one of a volume: finite, its three axes of some length and not in one plane."""
+    if not np.isfinite(affine).all():
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        sides = np.linalg.norm(affine[:3, :3], axis=0)
+        return bool(abs(np.linalg.det(affine[:3, :3])) > LEAST_VOLUME * sides.prod())
 
 
 def grid_difference(volume: nib.Nifti1Image, reference: nib.Nifti1Image) -> str | None:

@@ -108,7 +108,7 @@ def test_faulty_cases_are_set_aside_and_lose_what_they_had(cases, tmp_path, capl
     assert list(failed) == ["1", "2", "3"]
     assert failed["1"].endswith("1.nii.gz: the file named in the datalist is not there (No such file or directory).")
     assert failed["2"].endswith("datalist.json: case '2' has no label; merge in its pseudo label first.")
-    assert "3.nii.gz: not a readable NIfTI file" in failed["3"]
+    assert "3.nii.gz: cannot be read" in failed["3"]
     warnings = [record.getMessage() for record in caplog.records]
     assert warnings == [f"Case {name} is set aside. {reason}" for name, reason in failed.items()]
     assert sorted(path.name for path in (tmp_path / "out").glob("*/*")) == ["4.json", "4.nii.gz"]

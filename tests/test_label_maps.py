@@ -60,7 +60,7 @@ def test_unreadable_label_maps_are_named(tmp_path):
     with pytest.raises(CaseError, match=r"0001\.nii\.gz: the voxels cannot be read"):
         read_label_map(path)
     path.write_bytes(b"not a volume")
-    with pytest.raises(CaseError, match=r"0001\.nii\.gz: not a readable NIfTI file"):
+    with pytest.raises(CaseError, match=r"0001\.nii\.gz: cannot be read"):
         read_label_map(path)
     with pytest.raises(CaseError, match=r"0002\.nii\.gz: there is no such file"):
         read_label_map(tmp_path / "0002.nii.gz")

@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib
 import inspect
+import io
 import keyword
 import os
 import re
@@ -30,6 +31,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 COMMANDS = (
     "phantom",
+    "synthesize",
     "audit",
     "plan",
     "run",
@@ -52,6 +54,8 @@ NUMBERS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; the exit code is 0 (done), 1 (some cases failed, the rest is done) or 2 (nothing was done)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what this terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, "", *(f"  {command:10} {summary(command)}" for command in COMMANDS), sep="\n")
         return 0

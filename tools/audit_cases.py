@@ -20,7 +20,6 @@ from abdoseg.checks import (
     affine_faults,
     fault,
     grid_fault,
-    has_meaning,
     image_faults,
     is_set_aside,
     label_faults,
@@ -32,7 +31,7 @@ from abdoseg.checks import (
 )
 from abdoseg.datasets import LabelConvention, convert_labels, read_labels
 from abdoseg.files import CaseError, atomic_path, write_json, write_label_map
-from abdoseg.label_maps import as_label_map, read_voxels
+from abdoseg.label_maps import as_label_map, has_meaning, read_voxels
 
 VERSION = 1  # of the checks; a finding of another version is made anew
 

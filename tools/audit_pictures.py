@@ -1,25 +1,26 @@
 """Pictures of the audit's report: middle slices of a case in three planes, its label in color, whatever is wrong."""
 
 import io
+import logging
+from contextlib import suppress
 
 import nibabel as nib
 import numpy as np
 from matplotlib.image import imsave
 from scipy.ndimage import affine_transform
 
-from abdoseg.checks import has_meaning
 from abdoseg.datasets import LabelConvention, read_labels
 from abdoseg.files import CaseError
-from abdoseg.label_maps import HIGHEST_ID
+from abdoseg.label_maps import HIGHEST_ID, has_meaning, open_image
 from abdoseg.labels import CLASS_IDS, COLORS
 from abdoseg.metrics import to_ras
 from tools.report_figures import PLANE_AXIS, PLANES, WINDOW_HU, cut, telling_slices
 
+logger = logging.getLogger(__name__)
 MOST_VOXELS = 200  # along an axis; longer ones are thinned out
 HEIGHT = 240
 GAP = 8
 OPACITY = 0.5
-NOT_READABLE = (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError)
 
 
 def fault_picture(case: dict, own_window: bool = False) -> tuple[bytes, list[int]] | None:
@@ -36,26 +37,29 @@ def fault_picture(case: dict, own_window: bool = False) -> tuple[bytes, list[int
     cannot be read, or has no value to show.
     """
     try:
-        image, affine = _thinned(nib.load(case["image"]))
-        if not has_meaning(affine):
-            affine = np.eye(4)
-    except NOT_READABLE:
+        return _drawn(case, own_window)
+    except Exception:  # a broken file breaks a drawing in any way; the report tells the fault in words
+        logger.debug("%s cannot be drawn", case["image"], exc_info=True)
         return None
+
+
+def _drawn(case: dict, own_window: bool) -> tuple[bytes, list[int]] | None:
+    image, affine = _thinned(open_image(case["image"]))
+    if not has_meaning(affine):
+        affine = np.eye(4)
     if not np.isfinite(image).any():
         return None
     labels = np.zeros(image.shape, np.uint8)
-    try:
-        if "label" in case:
+    if "label" in case:
+        with suppress(Exception):  # then the scan alone is drawn
             labels = _labels_on(image.shape, affine, case)
-    except NOT_READABLE:  # the scan alone is drawn
-        pass
     image = np.nan_to_num(image, nan=np.inf)
     low, high = np.percentile(image[np.isfinite(image)], (1, 99)) if own_window else WINDOW_HU
     gray = np.clip((image - low) / max(high - low, 1e-9), 0, 1)
     gray, spacing = to_ras(gray, affine)
     labels, _ = to_ras(labels, affine)
     slices = telling_slices(labels)
-    planes = [_plane(gray, labels, spacing, plane, slices[plane]) for plane in PLANES]
+    planes = [plane_picture(gray, labels, spacing, plane, slices[plane]) for plane in PLANES]
     gap = np.zeros((HEIGHT, GAP, 3), np.uint8)
     row = np.concatenate([planes[0], gap, planes[1], gap, planes[2]], axis=1)
     buffer = io.BytesIO()
@@ -78,14 +82,16 @@ def _labels_on(shape: tuple[int, ...], affine: np.ndarray, case: dict) -> np.nda
     if isinstance(case["label"], list) or not convention.is_identity:
         values, label = read_labels(case["label"], convention)
     else:
-        label = nib.load(case["label"])
+        label = open_image(case["label"])
         values = np.asarray(label.dataobj)
     values = np.nan_to_num(values.reshape(values.shape[:3])).round().clip(0, HIGHEST_ID).astype(np.uint8)
     place = np.linalg.inv(label.affine) @ affine
     return affine_transform(values, place[:3, :3], place[:3, 3], shape, order=0)
 
 
-def _plane(gray: np.ndarray, labels: np.ndarray, spacing: tuple[float, ...], plane: str, index: int) -> np.ndarray:
+def plane_picture(
+    gray: np.ndarray, labels: np.ndarray, spacing: tuple[float, ...], plane: str, index: int
+) -> np.ndarray:
     """Give one slice in color, (HEIGHT, width, 3) uint8, one mm as long in both directions."""
     picture = np.repeat(cut(gray, plane, index)[..., None], 3, axis=2)
     drawn = cut(labels, plane, index)

@@ -52,7 +52,9 @@ def write_report(path: Path, name: str, content: Mapping, candidates: Sequence[M
     sections = [_data_section(content), _faults_section(by_kind)]
     sections += [_kind_section(kind, content["faults"], cases) for kind in by_kind]
     with atomic_path(path) as temporary:
-        temporary.write_text(html.page(f"Audit of {name}", f"scans: {kinds}", tiles, sections), encoding="utf-8")
+        document = html.page(f"Audit of {name}", f"scans: {kinds}", tiles, sections)
+        # A file's name may hold bytes that are no characters.
+        temporary.write_text(document, encoding="utf-8", errors="backslashreplace")
 
 
 def _data_section(content: Mapping) -> str:

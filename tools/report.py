@@ -120,7 +120,7 @@ def build_report(
     )
     document = html.page(title, f"written {written} · {counts} scans", _tiles(scores, seconds), sections)
     with atomic_path(output_html) as temporary:
-        temporary.write_text(document, encoding="utf-8")
+        temporary.write_text(document, encoding="utf-8", errors="backslashreplace")
 
 
 def learning_curves(work_dir: str | os.PathLike) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from abdoseg.checks.faults import (
     is_set_aside,
 )
 from abdoseg.checks.grid import grid_fault, on_grid
-from abdoseg.checks.header import affine_faults, dimension_fault, has_meaning, open_checked, with_one_affine
+from abdoseg.checks.header import affine_faults, dimension_fault, open_checked, with_one_affine
 from abdoseg.checks.images import ImageTally, hu_faults, image_faults
 from abdoseg.checks.labels import FractionError, LabelTally, label_faults, side_faults, volume_faults, whole_values
 from abdoseg.checks.limits import VOLUME_LIMITS_CM3, VolumeLimits
@@ -37,7 +37,6 @@ __all__ = [
     "duplicate_faults",
     "fault",
     "grid_fault",
-    "has_meaning",
     "hu_faults",
     "image_faults",
     "is_set_aside",

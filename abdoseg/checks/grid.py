@@ -7,8 +7,8 @@ import numpy as np
 from nibabel import orientations
 
 from abdoseg.checks.faults import Fault, fault
-from abdoseg.checks.header import affine_faults, corner_shifts, has_meaning
-from abdoseg.label_maps import grid_difference, turned_to
+from abdoseg.checks.header import affine_faults, corner_shifts
+from abdoseg.label_maps import grid_difference, has_meaning, turned_to
 
 SAME_VOXELS = 0.01
 # Under half a voxel, resampling by nearest neighbor would give every voxel of the image the label voxel of its index.

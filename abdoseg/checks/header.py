@@ -1,50 +1,38 @@
 """Faults that a NIfTI header shows: dimensions, affine, its two forms, voxel size."""
 
 import os
-import zlib
 
 import nibabel as nib
 import numpy as np
 
 from abdoseg.checks.faults import Fault, fault
 from abdoseg.files import CaseError
-from abdoseg.label_maps import open_volume
+from abdoseg.label_maps import has_meaning, open_image
 
 SMALLEST_SIDE_MM, LARGEST_SIDE_MM = 0.1, 20.0
 LARGEST_COSINE = (
     0.01  # between two voxel axes, 0.6 degrees: header rounding stays below, the least gantry tilt is above
 )
 FORM_TOLERANCE_VOXELS = 0.5
-LEAST_VOLUME = 1e-6  # of a voxel, in that of a box with the same sides
 
 
 def open_checked(path: str | os.PathLike) -> tuple[nib.Nifti1Image | None, list[Fault]]:
     """Open a NIfTI file without reading its voxels; give it as one volume (x, y, z), or None, and its faults."""
     try:
-        image = open_volume(path)
+        image = open_image(path)
     except CaseError as error:
-        shape = _stored_shape(path)
-        found = dimension_fault(path, shape) if shape else Fault("unreadable", str(path), str(error))
-        if found.kind != "trailing_axis":
-            return None, [found]
-        stored = nib.load(path)
-        if not has_meaning(stored.affine):
-            return None, [found, *affine_faults(path, stored)]
-        volume = stored.dataobj.reshape(shape[:3])
-        return type(stored)(volume, stored.affine, stored.header), [found]
-    if found := dimension_fault(path, image.shape):
+        return None, [Fault("unreadable", str(path), str(error))]
+    found = dimension_fault(path, image.shape)
+    if found and found.kind != "trailing_axis":
         return None, [found]
     if (dtype := image.get_data_dtype()).kind not in "iuf":
         return None, [fault("unreadable", path, f"holds values of type {dtype}", "give one number a voxel")]
-    return image, []
-
-
-def _stored_shape(path: str | os.PathLike) -> tuple[int, ...] | None:
-    try:
-        image = nib.load(path)
-    except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError):
-        return None
-    return image.shape if isinstance(image, nib.Nifti1Image) else None
+    if not found:
+        return image, []
+    if not has_meaning(image.affine):
+        return None, [found, *affine_faults(path, image)]
+    volume = image.dataobj.reshape(image.shape[:3])
+    return type(image)(volume, image.affine, image.header), [found]
 
 
 def dimension_fault(path: str | os.PathLike, shape: tuple[int, ...]) -> Fault | None:
@@ -117,14 +105,6 @@ def _disagreement(path: str | os.PathLike, image: nib.Nifti1Image) -> list[Fault
         remedy = "write one origin; here the sform counts"
         return [fault("origin", path, f"its sform and qform have origins {distance:.3g} mm apart", remedy)]
     return []
-
-
-def has_meaning(affine: np.ndarray) -> bool:
-    """Whether an affine (4, 4) is one of a volume: finite, its three axes of some length and not in one plane."""
-    if not np.isfinite(affine).all():
-        return False
-    sides = np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(abs(np.linalg.det(affine[:3, :3])) > LEAST_VOLUME * sides.prod())
 
 
 def with_one_affine(image: nib.Nifti1Image) -> nib.Nifti1Image:

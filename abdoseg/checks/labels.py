@@ -6,10 +6,9 @@ from collections.abc import Collection
 import numpy as np
 
 from abdoseg.checks.faults import Fault, fault
-from abdoseg.checks.header import has_meaning
 from abdoseg.checks.limits import VOLUME_LIMITS_CM3
 from abdoseg.files import CaseError
-from abdoseg.label_maps import HIGHEST_ID, as_label_map
+from abdoseg.label_maps import HIGHEST_ID, as_label_map, has_meaning
 from abdoseg.labels import CLASS_IDS, MIRROR_PAIRS, NAMES
 
 LIVER, SPLEEN = 1, 3

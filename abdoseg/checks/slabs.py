@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import zlib
 from collections.abc import Iterator
 
 import nibabel as nib
@@ -57,5 +56,9 @@ def read_slabs(
                 yield start, slab if (slope, inter) == (1, 0) else slab * slope + inter
             while file.read(PIECE_BYTES):
                 pass
-    except (OSError, EOFError, zlib.error) as error:
+    except CaseError:
+        raise
+    except MemoryError as error:
+        raise CaseError(f"{path}: {x} x {y} voxels a slice need more memory than there is.") from error
+    except Exception as error:  # a header that could be opened may still say what no voxels can be
         raise CaseError(f"{path}: the voxels cannot be read, the file is broken or cut short ({error}).") from error

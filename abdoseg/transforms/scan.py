@@ -1,6 +1,7 @@
 """Loading and checking of a scan, with an answer of one sentence where it cannot be used."""
 
 import logging
+import os
 import warnings
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -12,9 +13,9 @@ from monai.data import MetaTensor, NibabelReader
 from monai.transforms import LoadImaged, Transform
 
 from abdoseg.files import CaseError
-from abdoseg.label_maps import as_label_map, grid_difference
+from abdoseg.label_maps import as_label_map, grid_difference, has_meaning, open_image
 from abdoseg.nifti import scan_voxels
-from abdoseg.transforms.geometry import empty_image, file_name_of
+from abdoseg.transforms.geometry import affine_of, empty_image, file_name_of
 
 
 class ScanReader(NibabelReader):
@@ -50,8 +51,12 @@ class LoadScand(LoadImaged):
         """Load the files named under the keys."""
         for key in self.key_iterator(data):
             path = data[key]
-            if isinstance(path, str | Path) and not Path(path).exists():
+            if not isinstance(path, str | Path):
+                continue
+            if not os.path.isfile(path):  # a pipe would never end
                 raise CaseError(f"{path}: there is no such file; the {key} must be an existing NIfTI file.")
+            if str(path).endswith((".nii", ".nii.gz")):
+                open_image(path)  # what its header declares may be more than the file can hold
         try:
             return super().__call__(data, reader)
         except Exception:
@@ -101,6 +106,8 @@ def check_image(image: MetaTensor) -> None:
     voxels = image.as_tensor()
     if voxels.is_floating_point() and not all(torch.isfinite(plane).all() for plane in voxels[0]):
         raise CaseError(f"{name}: has voxels that are NaN or infinite; every voxel must be a finite HU value.")
+    if not has_meaning(affine_of(image)):
+        raise CaseError(f"{name}: its affine has no meaning; its header must tell voxel size and orientation.")
 
 
 def check_label(label: MetaTensor, image: MetaTensor) -> None:

@@ -229,7 +229,7 @@ FAULTS = {
         "pseudo/0002.nii.gz: has another affine (a corner lies 1 mm away); a pseudo label lies on",
     ),
     "value": ("pseudo", lambda path: save(path, [77]), "pseudo/0002.nii.gz: unknown label value 77"),
-    "broken": ("labels", lambda path: path.write_bytes(b"text"), "labels/0002.nii.gz: not a readable NIfTI file"),
+    "broken": ("labels", lambda path: path.write_bytes(b"text"), "labels/0002.nii.gz: cannot be read"),
 }
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from monai.data.utils import correct_nifti_header_if_necessary
 
-from abdoseg.checks import affine_faults, dimension_fault, has_meaning, open_checked, with_one_affine
+from abdoseg.checks import affine_faults, dimension_fault, open_checked, with_one_affine
+from abdoseg.label_maps import has_meaning
 
 SIDES = np.diag([-0.8, 0.8, 2.5, 1.0])
 

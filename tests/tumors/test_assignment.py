@@ -216,7 +216,7 @@ def test_a_bad_case_is_set_aside_and_leaves_no_outputs(data):
     write_datalist(data / "datalist.json", content)
     result = stage(data).run()
     assert list(result["failed"]) == ["liver", "no_label"]
-    assert "liver.nii.gz: not a readable NIfTI file" in result["failed"]["liver"]
+    assert "liver.nii.gz: cannot be read" in result["failed"]["liver"]
     assert "case 'no_label' has no label; merge in its pseudo label first" in result["failed"]["no_label"]
     assert "liver" not in {**entries(result["organs"]), **entries(result["tumors"])}
     for name, crowded in (("organs", []), ("tumors", ["seven"])):

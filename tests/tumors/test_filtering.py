@@ -243,7 +243,7 @@ FAULTS = {
     "no round before": ("before", lambda path: path.unlink(), "there is no such prediction; let the cascade label"),
     "value": ("predictions", lambda path: save(path, NOWHERE * 7), "unknown label value 35"),
     "grid": ("predictions", lambda path: save(path, NOWHERE, "PIR"), "a prediction lies on the grid of"),
-    "broken": ("before", lambda path: path.write_bytes(b"text"), "not a readable NIfTI file"),
+    "broken": ("before", lambda path: path.write_bytes(b"text"), "cannot be read"),
 }
 
 

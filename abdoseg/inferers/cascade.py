@@ -11,13 +11,11 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from abdoseg.inferers.case import label_batch
-from abdoseg.inferers.coarse_to_fine import CoarseToFineInferer
 from abdoseg.inferers.engines import Engine
+from abdoseg.inferers.regions import region_near
 from abdoseg.inferers.sliding_window import PlanInferer
 from abdoseg.labels import BACKGROUND_ID, FLUID_IDS
 from abdoseg.networks import unwrap
-from abdoseg.transforms.components import ComponentRules
-from abdoseg.transforms.resample import restore_labels
 from abdoseg.tumors import (
     ENHANCED_HU,
     FAMILIES,
@@ -41,48 +39,6 @@ from abdoseg.tumors import (
 logger = logging.getLogger(__name__)
 GATED = "kidneys"
 TUMOR_SPACING = (0.8, 0.8, 2.5)  # mm, of paper B's tumor networks (papers-spec.md 3.5)
-
-
-def organ_inferer_for(
-    architecture: Mapping | None,
-    margin_mm: float = 20.0,
-    components: ComponentRules | None = ComponentRules(),  # noqa: B008 (frozen)
-    amp: bool | str = "auto",
-    engine: Engine | None = None,
-    **sliding,
-) -> Inferer:
-    """Give the inferer that fits the organ network of a cascade.
-
-    Parameters
-    ----------
-    architecture : of the organs: kind "nnunet" (an organ plan, as in paper B) or "coarse_to_fine" (paper A's student).
-    margin_mm : of a student, see `CoarseToFineInferer`.
-    components : rules for the organ labels; None keeps every voxel, as paper B does.
-    amp, engine : see `PlanInferer`.
-    sliding : further options of `PlanInferer`, for an organ plan.
-
-    Raises
-    ------
-    ValueError
-        If there is no organ network, or one of another kind.
-    """
-    kind = None if architecture is None else architecture["kind"]
-    if kind == "nnunet":
-        return PlanInferer(architecture["plan"], components=components, amp=amp, engine=engine, **sliding)
-    if kind == "coarse_to_fine":
-        coarse, fine = architecture["coarse"], architecture["fine"]
-        coarse = coarse or fine
-        return CoarseToFineInferer(
-            coarse["image_size"],
-            fine["image_size"],
-            margin_mm,
-            fine["hu_window"],
-            components=components,
-            amp=amp,
-            coarse_hu_window=coarse["hu_window"],
-            engine=engine,
-        )
-    raise ValueError(f"The cascade's organ network is of kind {kind!r}. Use 'nnunet' or 'coarse_to_fine'.")
 
 
 def rules_at(rules: SurvivalRules, spacing, reference: Sequence[float] = TUMOR_SPACING) -> SurvivalRules:
@@ -116,7 +72,7 @@ class CascadeInferer(Inferer):
 
     Parameters
     ----------
-    organ_inferer : see `organ_inferer_for`.
+    organ_inferer : see `abdoseg.inferers.organ_inferer_for`.
     plans : family -> plan of its tumor network (spacing, patch, normalization).
     families : which to look for; those without a network are passed over.
     crop_rule : margin around an organ; the one of the training.
@@ -131,6 +87,7 @@ class CascadeInferer(Inferer):
         takes those voxels for organ, as in the organ network's training.
     long_scans : paper B's shortcut in the organ stage: the limits of ``abdoseg.tumors.long_scan_rule``, an empty
         dictionary for the published ones; None sees every slice.
+    near_host : pass over windows of a crop that hold nothing within its margin of the host; False: visit all.
     overlap, mirror_axes, window_batch_size, logits_device, image_mode, amp, engine : as in `PlanInferer`.
 
     Raises
@@ -152,6 +109,7 @@ class CascadeInferer(Inferer):
         contrast_threshold: float | None = ENHANCED_HU,
         keep_source_tumor: bool = False,
         long_scans: Mapping | None = None,
+        near_host: bool = True,
         overlap: float = 0.5,
         mirror_axes: Sequence[str] = (),
         window_batch_size: int = 1,
@@ -176,6 +134,7 @@ class CascadeInferer(Inferer):
         self.contrast_threshold = contrast_threshold
         self.keep_source_tumor = keep_source_tumor
         self.long_scans = long_scans
+        self.near_host = near_host
         self.engine = engine or Engine("torch", amp)
         self.tumor_inferers = {
             family: PlanInferer(
@@ -187,6 +146,7 @@ class CascadeInferer(Inferer):
                 logits_device=logits_device,
                 image_mode=image_mode,
                 engine=self.engine,
+                skip="air" if near_host else "nothing",
             )
             for family in self.families
         }
@@ -267,10 +227,11 @@ class CascadeInferer(Inferer):
         tumor = np.zeros(organs.shape, dtype=bool)
         counts = {"boxes": 0, "found_voxels": 0, "kept_voxels": 0}
         for organ, box in host_boxes(organs, family, spacing, self.crop_rule):
-            crop = volume[(slice(None), *box)]
-            logits = self.tumor_inferers[family].logits(crop, spacing, network)
-            found = restore_labels(logits, crop.shape[1:], align_corners=False).cpu().numpy() != 0
             host = organs[box] != BACKGROUND_ID if family == REST else organs[box] == organ
+            margin = spacing * self.crop_rule.margin_voxels(spacing)
+            region = None if family == REST else region_near(host, spacing, margin)
+            inferer = self.tumor_inferers[family]
+            found = inferer.label(volume[(slice(None), *box)], spacing, network, region).cpu().numpy() != 0
             tumor[box] |= surviving_tumor(found, host, rules, fluid=np.isin(organs[box], FLUID_IDS))
             counts["boxes"] += 1
             counts["found_voxels"] += int(found.sum())

@@ -5,18 +5,26 @@ from itertools import combinations
 
 import torch
 from monai.data import MetaTensor
-from monai.inferers import Inferer, SlidingWindowInferer
+from monai.inferers import Inferer
 
 from abdoseg.inferers.case import clean_labels, label_batch
+from abdoseg.inferers.center_first import CenterFirst
 from abdoseg.inferers.engines import Engine, device_of
-from abdoseg.nnunet.inference import IMPORTED, label_as_nnunet, slide_windows
+from abdoseg.inferers.regions import Region, body_region, frame_of
+from abdoseg.inferers.windows import Windows, every_window, gaussian_weights, slide_windows, stepped_starts
+from abdoseg.nnunet.inference import IMPORTED, label_as_nnunet, window_starts, window_weights
 from abdoseg.transforms.components import ComponentRules
 from abdoseg.transforms.flip import FLIP_AXES, flip_image, flip_logits
+from abdoseg.transforms.logit_planes import LogitPlanes
 from abdoseg.transforms.resample import check_resize_mode, restore_labels
 from abdoseg.transforms.teacher import image_at_plan
 
+SKIPS = ("air", "body", "nothing")
 
-def mirrored_logits(image: torch.Tensor, network, axes: Sequence[str], swap_sides: bool = True) -> torch.Tensor:
+
+def mirrored_logits(
+    image: torch.Tensor, network, axes: Sequence[str], swap_sides: bool = True, batch_size: int = 1
+) -> torch.Tensor:
     """Average a network's logits over all combinations of mirrored axes, 2^n passes, as nnU-Net does.
 
     Parameters
@@ -26,22 +34,29 @@ def mirrored_logits(image: torch.Tensor, network, axes: Sequence[str], swap_side
     axes : names from `FLIP_AXES`. In a "left-right" pass the left and right channels are exchanged back, which fits
         networks trained with `RandAnatomicalFlipd`; nnU-Net itself exchanges them neither in training nor here.
     swap_sides : False leaves the channels where they are, for networks that nnU-Net has trained.
+    batch_size : images that the network takes at a time; fewer than B are not: where B is less, several mirrored passes
+        share one.
 
     Returns
     -------
     (B, C, x, y, z) float32.
     """
     flips = [flip for count in range(len(axes) + 1) for flip in combinations(axes, count)]
+    together = max(1, batch_size // len(image))
     total = None
-    for flip in flips:
-        mirrored = image
-        for axis in flip:
-            mirrored = flip_image(mirrored, axis)
-        logits = network(mirrored).float()
-        for axis in flip:
-            logits = flip_logits(logits, axis) if swap_sides else flip_image(logits, axis)
-        total = logits if total is None else total + logits
+    for first in range(0, len(flips), together):
+        part = flips[first : first + together]
+        views = network(torch.cat([_mirrored(image, flip, flip_image) for flip in part])).float().split(len(image))
+        for flip, logits in zip(part, views, strict=True):
+            logits = _mirrored(logits, flip, flip_logits if swap_sides else flip_image)
+            total = logits if total is None else total + logits
     return total / len(flips)
+
+
+def _mirrored(values: torch.Tensor, axes: Sequence[str], flip) -> torch.Tensor:
+    for axis in axes:
+        values = flip(values, axis)
+    return values
 
 
 class PlanInferer(Inferer):
@@ -60,19 +75,22 @@ class PlanInferer(Inferer):
     mirror_axes : test-time augmentation: names from `abdoseg.transforms.FLIP_AXES`; all three double the time thrice.
     components : rules for the label map; the default keeps the largest component of each organ; None: every voxel.
     window_size : (x, y, z) voxels; None: the plan's patch. Larger windows overlap less, where there is memory for them.
-    window_batch_size : windows at a time.
+    window_batch_size : windows at a time; mirrored passes fill up where fewer are left.
     logits_device : where the logits of the whole volume gather, "cpu" for scans too long for the GPU; None: the
         network's device.
     amp : "auto", True or False, see `abdoseg.inferers.precision.autocast_for`.
-    progress : show a bar over the windows.
     image_mode : how the image is resampled to the plan's spacing: "trilinear", or "area" as in paper B; the one that
         the network was trained with, see `PrepareTeacherd`. An imported plan has its own rule.
     engine : runs the network; None: PyTorch in the precision of ``amp``.
+    skip : "air": windows without a part of the body, see `body_region`, are not visited, the others stay as they are;
+        "body": windows cover the box of the body alone, so that there are fewer, in other places; "nothing": all are
+        visited. Or a `CenterFirst`, within the box of the body. With "body" an imported plan is not followed to the
+        letter.
 
     Raises
     ------
     ValueError
-        For an unknown axis or mode.
+        For an unknown axis, mode or skip, and for a `CenterFirst` with an imported plan, whose channels are not ours.
     """
 
     def __init__(
@@ -85,9 +103,9 @@ class PlanInferer(Inferer):
         window_batch_size: int = 1,
         logits_device: str | None = None,
         amp: bool | str = "auto",
-        progress: bool = False,
         image_mode: str = "trilinear",
         engine: Engine | None = None,
+        skip: str | CenterFirst = "air",
     ) -> None:
         super().__init__()
         unknown = [axis for axis in mirror_axes if axis not in FLIP_AXES]
@@ -100,16 +118,18 @@ class PlanInferer(Inferer):
         self.components = components
         self.logits_device = logits_device
         self.engine = engine or Engine("torch", amp)
-        self.window = {
-            "roi_size": tuple(int(n) for n in window_size or plan["patch_size"]),
-            "sw_batch_size": window_batch_size,
-            "overlap": overlap,
-            "mode": "gaussian",
-            "sigma_scale": 0.125,
-            "padding_mode": "constant",
-            "cval": 0.0,
-            "progress": progress,
-        }
+        if skip not in SKIPS and not isinstance(skip, CenterFirst):
+            raise ValueError(f"Unknown skip '{skip}'. Use one of {', '.join(map(repr, SKIPS))}, or a CenterFirst.")
+        if imported and isinstance(skip, CenterFirst):
+            raise ValueError("A plan that was imported from nnU-Net takes no CenterFirst. Use 'air' or 'body'.")
+        self.skip = skip
+        self.windows = Windows(
+            size=tuple(int(n) for n in window_size or plan["patch_size"]),
+            overlap=overlap,
+            starts=window_starts if imported else stepped_starts,
+            weights=window_weights if imported else gaussian_weights,
+            batch_size=window_batch_size,
+        )
 
     def __call__(self, inputs: MetaTensor, network: torch.nn.Module, *args, **kwargs) -> MetaTensor:
         """Label a batch.
@@ -125,35 +145,65 @@ class PlanInferer(Inferer):
         """
 
         def label_case(volume: torch.Tensor, spacing, _name: str, labels: torch.Tensor) -> None:
-            if IMPORTED in self.plan:
-                found = label_as_nnunet(volume, spacing, self.plan, lambda image: self._slide(image, network))
-            else:
-                logits = self.logits(volume, spacing, network)
-                found = restore_labels(logits, volume.shape[1:], align_corners=False)
-            labels[:] = clean_labels(found, spacing, self.components)
+            labels[:] = clean_labels(self.label(volume, spacing, network), spacing, self.components)
 
         return label_batch(inputs, label_case)
 
+    @torch.no_grad()
+    def label(
+        self, volume: torch.Tensor, spacing, network: torch.nn.Module, region: Region | None = None
+    ) -> torch.Tensor:
+        """Label one volume, all components.
+
+        Parameters
+        ----------
+        volume : (1, x, y, z), HU, RAS.
+        spacing : (3,) mm.
+        network : see `__call__`.
+        region : where windows are worth a look, over ``volume``; None: the body. An imported plan has the body's.
+
+        Returns
+        -------
+        (x, y, z) uint8 on the grid of ``volume``.
+        """
+        if IMPORTED in self.plan:
+            return label_as_nnunet(
+                volume, spacing, self.plan, lambda image, scan: self._slide(image, network, self._body(scan, spacing))
+            )
+        planes = self._planes(volume, spacing, network, region)
+        return restore_labels(planes, volume.shape[1:], align_corners=False)
+
+    @torch.no_grad()
     def logits(self, volume: torch.Tensor, spacing, network: torch.nn.Module) -> torch.Tensor:
         """Give the (C, x, y, z) float32 logits of a (1, x, y, z) volume, HU, on the plan's grid."""
-        return self._slide(image_at_plan(volume, spacing, self.plan, self.image_mode), network)
+        return self._planes(volume, spacing, network).whole()
 
-    def _slide(self, image: torch.Tensor, network: torch.nn.Module) -> torch.Tensor:
-        """Logits (C, x, y, z) of a normalized image (1, x, y, z) at the plan's spacing."""
+    def _planes(self, volume: torch.Tensor, spacing, network, region: Region | None = None) -> LogitPlanes:
+        """Logits of a raw volume, by a plan of ours."""
+        if region is None or self.skip == "nothing":
+            region = self._body(volume, spacing)
+        return self._slide(image_at_plan(volume, spacing, self.plan, self.image_mode), network, region)
+
+    def _body(self, volume: torch.Tensor, spacing) -> Region | None:
+        return None if self.skip == "nothing" else body_region(volume, spacing)
+
+    def _slide(self, image: torch.Tensor, network: torch.nn.Module, region: Region | None) -> LogitPlanes:
+        """Logits of a normalized image (1, x, y, z) at the plan's spacing; ``region`` lies over the image."""
         imported = IMPORTED in self.plan
         device = device_of(network, image.device)
-        gathered_on = device if self.logits_device is None else torch.device(self.logits_device)
+        image = image.to(device if self.logits_device is None else self.logits_device)
 
         def predictor(windows: torch.Tensor) -> torch.Tensor:
             return mirrored_logits(
-                windows, lambda images: self.engine(network, images), self.mirror_axes, swap_sides=not imported
+                windows,
+                lambda images: self.engine(network, images),
+                self.mirror_axes,
+                swap_sides=not imported,
+                batch_size=self.windows.batch_size,
             )
 
-        image = image.to(gathered_on)
-        if imported:
-            window = self.window
-            return slide_windows(
-                image, predictor, window["roi_size"], window["overlap"], window["sw_batch_size"], device
-            )
-        slide = SlidingWindowInferer(**self.window, sw_device=device, device=gathered_on)
-        return slide(image[None], predictor)[0]
+        frame = None
+        if region is not None and self.skip != "air":
+            frame = frame_of(region, image.shape[1:], self.windows.size)
+        visit = self.skip if isinstance(self.skip, CenterFirst) else every_window
+        return slide_windows(image, predictor, self.windows, device, frame, region, visit)

@@ -1,13 +1,11 @@
 """A whole case as nnU-Net labels it: crop, spline, evenly spread Gaussian windows, and back; for imported plans."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
-from torch.nn import functional
 
 from abdoseg.nnunet.resampling import labels_at, resample_image
 from abdoseg.transforms.intensity import normalize_ct
@@ -26,7 +24,8 @@ def label_as_nnunet(volume: Tensor, spacing: Sequence[float], plan: Mapping, log
     plan : with ``spacing``, ``normalization`` and, under ``imported``, ``orientation`` (of the scans that the network
         was trained on, as stored; for example "LAS"), ``resampling`` of ``image`` and ``logits``, and ``class_ids``
         (what each channel becomes).
-    logits_of : (1, x, y, z) normalized image at the plan's spacing -> (C, x, y, z) logits, see `slide_windows`.
+    logits_of : takes the (1, x, y, z) normalized image at the plan's spacing and the part of the scan in HU that it was
+        made of, and gives (C, x, y, z) logits or their planes, see ``abdoseg.inferers.windows.slide_windows``.
 
     Returns
     -------
@@ -41,11 +40,14 @@ def label_as_nnunet(volume: Tensor, spacing: Sequence[float], plan: Mapping, log
     box = nonzero_box(seen[0])
     inside = seen[(slice(None), *box)]
     image = normalize_ct(inside, plan["normalization"])
-    logits = logits_of(resample_image(image, spacing, plan["spacing"], recipe["resampling"]["image"]))
+    image = resample_image(image, spacing, plan["spacing"], recipe["resampling"]["image"])
+    logits = logits_of(image, inside)
     shape = inside.shape[1:]
     channels = labels_at(logits, shape, spacing, plan["spacing"], recipe["resampling"]["logits"]).to(volume.device)
     labels = torch.zeros(seen.shape[1:], dtype=torch.uint8, device=volume.device)
-    labels[box] = torch.tensor(recipe["class_ids"], dtype=torch.uint8, device=volume.device)[channels.int()]
+    class_ids = torch.tensor(recipe["class_ids"], dtype=torch.uint8, device=volume.device)
+    for plane, found in zip(labels[box].unbind(2), channels.unbind(2), strict=True):
+        plane[:] = class_ids[found.int()]
     return labels.flip(reverse)
 
 
@@ -58,63 +60,21 @@ def nonzero_box(volume: Tensor) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def slide_windows(
-    image: Tensor,
-    predictor: Callable[[Tensor], Tensor],
-    window: Sequence[int],
-    overlap: float,
-    batch_size: int,
-    device: torch.device,
-) -> Tensor:
-    """Average the logits of overlapping windows with Gaussian weights, as nnU-Net does.
-
-    MONAI's ``SlidingWindowInferer`` steps by a fixed number of voxels and moves the last window back; nnU-Net spreads
-    its windows evenly, and the center of its weights is half a voxel off the window's.
-
-    Parameters
-    ----------
-    image : (1, x, y, z); its device gathers the logits. A smaller image than the window is padded with 0.
-    predictor : (b, 1, *window) on ``device`` -> (b, C, *window).
-    window : (x, y, z) voxels.
-    overlap : of neighboring windows, at least; 0.5 in nnU-Net.
-    batch_size : windows at a time.
-    device : of the network.
-
-    Returns
-    -------
-    (C, x, y, z) float32.
-    """
-    shape = image.shape[1:]
-    before = [max(0, size - count) // 2 for size, count in zip(window, shape, strict=True)]
-    after = [max(0, size - count) - low for size, count, low in zip(window, shape, before, strict=True)]
-    padded = functional.pad(image, [n for pair in zip(before[::-1], after[::-1], strict=True) for n in pair])
-    starts = list(product(*(window_starts(n, size, overlap) for n, size in zip(padded.shape[1:], window, strict=True))))
-    weights = window_weights(window).to(padded)
-    total, divisor = None, torch.zeros(padded.shape[1:], device=padded.device)
-    for first in range(0, len(starts), batch_size):
-        places = [
-            tuple(slice(start, start + size) for start, size in zip(corner, window, strict=True))
-            for corner in starts[first : first + batch_size]
-        ]
-        found = predictor(torch.stack([padded[(slice(None), *place)] for place in places]).to(device))
-        for place, logits in zip(places, found.float().to(padded.device), strict=True):
-            if total is None:
-                total = torch.zeros(len(logits), *padded.shape[1:], device=padded.device)
-            total[(slice(None), *place)] += logits * weights
-            divisor[place] += weights
-    total /= divisor
-    return total[(slice(None), *(slice(low, low + n) for low, n in zip(before, shape, strict=True)))]
-
-
 def window_starts(length: int, window: int, overlap: float) -> list[int]:
-    """Give the first voxels of windows that cover a line evenly, with at least the wanted overlap."""
+    """Give the first voxels of windows that cover a line evenly, with at least the wanted overlap.
+
+    MONAI's ``SlidingWindowInferer`` steps by a fixed number of voxels and moves the last window back.
+    """
     free = length - window
     steps = int(np.ceil(free / (window * (1 - overlap))))
     return [round(free / steps * step) for step in range(steps + 1)] if steps else [0]
 
 
 def window_weights(window: Sequence[int]) -> Tensor:
-    """Give nnU-Net's Gaussian weights of a window: deviation an eighth of each edge, 1 in the middle, never 0."""
+    """Give nnU-Net's Gaussian weights of a window: deviation an eighth of each edge, 1 in the middle, never 0.
+
+    Their center is half a voxel off the window's where its edge is even, unlike MONAI's.
+    """
     lines = []
     for size in window:
         line = np.zeros(size)

@@ -7,6 +7,7 @@ import torch
 from scipy.ndimage import zoom
 from torch import Tensor
 
+from abdoseg.transforms.logit_planes import LogitPlanes
 from abdoseg.transforms.resample import nearest_index, restore_labels
 
 ANISOTROPY = 3.0
@@ -90,7 +91,11 @@ def _apply(volume: Tensor, axis: int, size: int, order: int) -> Tensor:
 
 
 def labels_at(
-    logits: Tensor, shape: Sequence[int], spacing: Sequence[float], target: Sequence[float], settings: Mapping
+    logits: Tensor | LogitPlanes,
+    shape: Sequence[int],
+    spacing: Sequence[float],
+    target: Sequence[float],
+    settings: Mapping,
 ) -> Tensor:
     """Interpolate logits to the grid of the volume and take the arg-max, as nnU-Net does after its network.
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from abdoseg.transforms.logit_planes import LogitPlanes
+
 # Of the planes that are float32 at a time.
 SLAB_BYTES = {"cpu": 1 << 22, "cuda": 1 << 28}
 RESIZE_MODES = ("trilinear", "area")
@@ -155,7 +157,7 @@ def nearest_index(source: int, target: int, device=None) -> torch.Tensor:
 
 
 def restore_labels(
-    logits: torch.Tensor, shape, align_corners: bool = True, nearest_axes: Collection[int] = ()
+    logits: torch.Tensor | LogitPlanes, shape, align_corners: bool = True, nearest_axes: Collection[int] = ()
 ) -> torch.Tensor:
     """Interpolate logits trilinearly to ``shape`` and take the arg-max, one layer of the logits' cells at a time.
 
@@ -166,7 +168,8 @@ def restore_labels(
 
     Parameters
     ----------
-    logits : (C, x, y, z), channel number = class id, C <= 256; half precision is interpolated in float32.
+    logits : (C, x, y, z), channel number = class id, C <= 256; half precision is interpolated in float32. `LogitPlanes`
+        are used up.
     shape : target (x, y, z) in voxels.
     align_corners : how the logits' grid was made from ``shape``, see `resize_volume`.
     nearest_axes : axes (0, 1, 2) along which the nearest logits are taken, outer edges aligned; the others are linear.
@@ -175,22 +178,32 @@ def restore_labels(
     -------
     (x, y, z) uint8 labels on the device of ``logits``.
     """
-    if logits.ndim != 4 or logits.shape[0] > 256:
-        raise ValueError(f"The logits have shape {tuple(logits.shape)}; they must be (C, x, y, z) with C <= 256.")
-    shape = tuple(int(n) for n in shape)
-    logits = logits.as_subclass(torch.Tensor)
-    x, y, z = (
-        _nearest_taps(n, m, logits.device) if axis in nearest_axes else linear_taps(n, m, align_corners, logits.device)
-        for axis, (n, m) in enumerate(zip(logits.shape[1:], shape, strict=True))
-    )
-    labels = torch.empty(shape, dtype=torch.uint8, device=logits.device)
-    planes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    start = 0
-    for lower, upper, count in zip(*(taps.tolist() for taps in _layers(x)), strict=True):
-        planes = {index: planes.get(index) or _with_best(logits[:, index]) for index in (lower, upper)}
-        _restore_layer(labels[start : start + count], planes[lower], planes[upper], x[2][start : start + count], y, z)
+    if isinstance(logits, LogitPlanes):
+        order, grid, planes = (2, 0, 1), logits.shape, logits.planes
+    else:
+        if logits.ndim != 4 or logits.shape[0] > 256:
+            raise ValueError(f"The logits have shape {tuple(logits.shape)}; they must be (C, x, y, z) with C <= 256.")
+        logits = logits.as_subclass(torch.Tensor)
+        order, grid, planes = (0, 1, 2), logits.shape[1:], logits.unbind(1)
+    taps = [
+        _nearest_taps(n, int(m), logits.device)
+        if axis in nearest_axes
+        else linear_taps(n, int(m), align_corners, logits.device)
+        for axis, (n, m) in enumerate(zip(grid, shape, strict=True))
+    ]
+    through, y, z = (taps[axis] for axis in order)
+    labels = torch.empty([int(shape[axis]) for axis in order], dtype=torch.uint8, device=logits.device)
+    coming, ready, start = enumerate(planes), {}, 0
+    for lower, upper, count in zip(*(part.tolist() for part in _layers(through)), strict=True):
+        ready = {index: plane for index, plane in ready.items() if index >= lower}
+        while upper not in ready:
+            index, plane = next(coming)
+            if index >= lower:
+                ready[index] = _with_best(plane)
+        layer = slice(start, start + count)
+        _restore_layer(labels[layer], ready[lower], ready[upper], through[2][layer], y, z)
         start += count
-    return labels
+    return labels.permute(*(order.index(axis) for axis in range(3)))
 
 
 Taps = tuple[torch.Tensor, torch.Tensor, torch.Tensor]

@@ -197,6 +197,27 @@ def test_a_scan_without_aorta_is_searched_and_not_cropped(caplog):
     assert (report["aorta_median_hu"], report["slices"]) == (None, None)
 
 
+def test_windows_away_from_the_host_are_not_visited():
+    # A liver in the shape of an L, its tumor at one end: the corner of its box has no window that touches it.
+    lobes = [((slice(4, 12), slice(4, 36), slice(4, 30)), 60, 1), ((slice(4, 44), slice(4, 12), slice(4, 30)), 60, 1)]
+    tumor = (slice(36, 44), slice(4, 12), slice(10, 20)), 250, 1
+    plan = {**PLAN, "patch_size": [8, 8, 8]}
+    labels, windows = {}, {}
+    for near in (True, False):
+        seen = []
+        network = Levels({0: [-300, 60], 1: [250]}, 2)
+        network.register_forward_pre_hook(lambda _, images, seen=seen: seen.append(len(images[0])))
+        container = CascadeNetwork(ORGAN_NETWORK, {"liver": network}).eval()
+        organs = PlanInferer(PLAN, components=None, amp=False)
+        rule = CropRule((4, 4, 4))
+        some = CascadeInferer(organs, {"liver": plan}, crop_rule=rule, aorta_crop=None, near_host=near, amp=False)
+        labels[near] = some(ras_scan(volume_of((*lobes, tumor)), SPACING), container)[0, 0].numpy()
+        windows[near] = sum(seen)
+    np.testing.assert_array_equal(labels[True], labels_of((*lobes, tumor), (tumor,)))
+    np.testing.assert_array_equal(labels[True], labels[False])
+    assert windows[True] < 0.8 * windows[False]
+
+
 def test_a_scan_of_nothing_has_no_labels():
     labels, report = infer(volume_of(()))
     assert not labels.any()
@@ -287,6 +308,6 @@ def test_the_organ_source_decides_its_inferer():
     assert alone.coarse_size == (16, 16, 16)
     plan = organ_inferer_for({"kind": "nnunet", "plan": PLAN}, margin_mm=30.0, overlap=0.25, components=None)
     assert isinstance(plan, PlanInferer)
-    assert (plan.plan, plan.components, plan.window["overlap"]) == (PLAN, None, 0.25)
+    assert (plan.plan, plan.components, plan.windows.overlap) == (PLAN, None, 0.25)
     with pytest.raises(ValueError, match=r"of kind None\. Use 'nnunet' or 'coarse_to_fine'"):
         organ_inferer_for(None)

@@ -87,6 +87,16 @@ def test_one_mirrored_axis_is_the_mean_of_two_passes():
     torch.testing.assert_close(mirrored_logits(image, network, ("left-right",)), expected)
 
 
+@pytest.mark.parametrize(("images", "batch_size", "sizes"), [(1, 1, [1] * 8), (1, 3, [3, 3, 2]), (2, 5, [4] * 4)])
+def test_mirrored_passes_share_a_batch(images, batch_size, sizes):
+    image = torch.randn(images, 1, 5, 6, 7, generator=torch.Generator().manual_seed(0))
+    network, seen = Lopsided(), []
+    network.register_forward_pre_hook(lambda _, batch: seen.append(len(batch[0])))
+    found = mirrored_logits(image, network, tuple(FLIP_AXES), batch_size=batch_size)
+    assert seen == sizes
+    torch.testing.assert_close(found, mirrored_logits(image, network, tuple(FLIP_AXES)), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("axis", FLIP_AXES)
 def test_mirrored_augmentation_is_equivariant(axis):
     image = torch.randn(1, 1, 6, 5, 4, generator=torch.Generator().manual_seed(0))
@@ -115,6 +125,53 @@ def test_largest_component_is_kept_unless_switched_off():
     scan = ras_scan(volume, (2, 2, 2))
     assert (PlanInferer(PLAN, amp=False)(scan, Thresholds(RIGHT_KIDNEY)) == 2).sum() == 1000
     assert (PlanInferer(PLAN, components=None, amp=False)(scan, Thresholds(RIGHT_KIDNEY)) == 2).sum() == 1008
+
+
+class Organs(Thresholds):
+    """Spleen above 150 HU, liver above 50 HU; remembers how many windows it saw."""
+
+    def __init__(self) -> None:
+        super().__init__([(1, 0.5), (3, 1.5)])
+        self.windows = 0
+
+    def forward(self, image):
+        self.windows += len(image)
+        return super().forward(image)
+
+
+@pytest.mark.parametrize("spacing", [(2, 2, 2), (1.3, 2.2, 5)])
+@pytest.mark.parametrize("mirror_axes", [(), ("left-right",)])
+def test_windows_in_air_are_not_visited_and_change_no_label(spacing, mirror_axes):
+    # A trunk of fat, 40 x 40 mm in air of 160 x 120 mm, with an organ to its surface; small windows of 32 mm.
+    shape = tuple(round(edge / step) for edge, step in zip((160, 120, 80), spacing, strict=True))
+    place = [
+        tuple(slice(round(a / d), round(b / d)) for (a, b), d in zip(sides, spacing, strict=True))
+        for sides in (((60, 100), (40, 80), (0, 80)), ((62, 72), (42, 60), (20, 50)), ((80, 100), (60, 80), (40, 60)))
+    ]
+    volume = blocks(shape, zip(place, (-100.0, 80.0, 300.0), strict=True), background=-1000.0)
+    labels, windows = {}, {}
+    for skip in ("nothing", "air", "body"):
+        network = Organs()
+        infer = PlanInferer(PLAN, amp=False, skip=skip, mirror_axes=mirror_axes)
+        labels[skip] = infer(ras_scan(volume, spacing), network)
+        windows[skip] = network.windows
+    assert labels["nothing"].unique().tolist() == [0, 1, 3]
+    # The network sees one voxel at a time, so that windows in other places say the same.
+    assert torch.equal(labels["air"], labels["nothing"])
+    assert torch.equal(labels["body"], labels["nothing"])
+    assert windows["body"] < windows["air"] < windows["nothing"]
+
+
+def test_a_region_says_where_windows_are_worth_a_look():
+    volume = torch.from_numpy(blocks((48, 24, 24), [(np.index_exp[2:8], 300.0), (np.index_exp[40:46], 300.0)]))[None]
+    region = np.zeros((6, 1, 1), dtype=bool)
+    region[0] = True
+    network = Thresholds(RIGHT_KIDNEY)
+    found = PlanInferer(PLAN, amp=False).label(volume, (2, 2, 2), network, region)
+    assert (found[2:8] == 2).all()
+    assert not found[8:].any()
+    everything = PlanInferer(PLAN, amp=False, skip="nothing").label(volume, (2, 2, 2), network, region)
+    assert (everything[40:46] == 2).all()
 
 
 def test_area_mode_reaches_the_network():

@@ -6,7 +6,7 @@ import torch
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 
 from abdoseg.inferers import PlanInferer, mirrored_logits
-from abdoseg.nnunet.inference import label_as_nnunet, nonzero_box, slide_windows, window_starts, window_weights
+from abdoseg.nnunet.inference import label_as_nnunet, nonzero_box, window_starts, window_weights
 from tests.inferers.stand_ins import ras_scan
 
 RESAMPLING = {"image": {"order": 3, "order_z": 0}, "logits": {"order": 1, "order_z": 0}}
@@ -36,29 +36,6 @@ def test_weights_are_nnunets(window):
     assert window_weights(window).min() > 0
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 8), (5, 20, 8), (3, 2, 17)])
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_windows_that_agree_leave_no_trace(shape, batch_size):
-    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
-    seen = []
-
-    def predictor(windows):
-        seen.append(len(windows))
-        return torch.cat([windows, -windows], dim=1)
-
-    logits = slide_windows(image, predictor, (8, 8, 8), 0.5, batch_size, torch.device("cpu"))
-
-    torch.testing.assert_close(logits, torch.cat([image, -image]))
-    assert max(seen) <= batch_size
-
-
-def test_padding_is_zero_on_both_sides():
-    image = torch.ones(1, 3, 8, 8)
-    seen = []
-    slide_windows(image, lambda windows: seen.append(windows) or windows, (8, 8, 8), 0.5, 1, torch.device("cpu"))
-    assert seen[0][0, 0, :, 0, 0].tolist() == [0, 0, 1, 1, 1, 0, 0, 0]
-
-
 def test_box_of_what_is_not_zero():
     volume = torch.zeros(6, 7, 8)
     assert nonzero_box(volume) == (slice(0, 6), slice(0, 7), slice(0, 8))
@@ -71,7 +48,7 @@ def test_padded_slices_are_background_and_channels_become_our_classes():
     volume[:, 3:] = 100
     volume[..., :2] = 0
 
-    def logits_of(image):
+    def logits_of(image, _scan):
         assert image.shape == (1, 6, 6, 4)
         return torch.cat([image * 0, 75 - image, image - 75])  # channel 1 below 75 HU, channel 2 above
 
@@ -88,7 +65,7 @@ def test_the_network_sees_the_scan_as_it_was_trained(orientation, reverse):
     volume = torch.arange(1.0, 61).reshape(1, 3, 4, 5)
     seen = []
 
-    def logits_of(image):
+    def logits_of(image, _scan):
         seen.append(image)
         return torch.cat([image * 0, image - 20, image - 30.5])
 

@@ -141,7 +141,7 @@ FAULTS = {
     "image cut short": ("image", truncate, "0006_0000.nii.gz: the voxels cannot be read"),
     "voxels missing": ("image", shorten_inside_gzip, "0006_0000.nii.gz: the file is cut short, it holds 2262 of 2272"),
     "no volume": ("image", lambda path: path.write_bytes(b"text"), "0006_0000.nii.gz: cannot be read"),
-    "cut in the header": ("label", lambda path: path.write_bytes(path.read_bytes()[:40]), "0006.nii.gz: cannot be read"),
+    "cut in the header": ("label", lambda path: path.write_bytes(path.read_bytes()[:40]), "0006.nii.gz: cannot"),
     "empty file": ("label", lambda path: path.write_bytes(b""), "0006.nii.gz: cannot be read"),
     "shape": ("label", replace_label(shape=(12, 10, 7)), "0006.nii.gz: has shape (12, 10, 7) instead of (12, 10, 8)"),
     "affine": ("label", replace_label(affine=SHIFTED), "0006.nii.gz: has another affine (a corner lies 1 mm away)"),

@@ -1,8 +1,9 @@
 """Measure speed and memory on this machine: of labeling scans, beside peers, of training, of comparing surfaces."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from abdoseg.files import CaseError, write_json
+from abdoseg.files import CaseError, atomic_path, write_json
 
 SUBJECTS = ("predict", "peers", "training", "surfaces")
 
@@ -15,6 +16,7 @@ def benchmark(
     bundle: str | None = None,
     input: str | None = None,  # noqa: A002 - the name that `predict` has for it
     weights: str | None = None,
+    copies: str | int | Sequence[int] | None = None,
     slices: str | int | Sequence[int] = "129",
     engines: str | Sequence[str] | None = None,
     work_dir: str | None = None,
@@ -48,13 +50,15 @@ def benchmark(
 
     Args:
         subject: "predict", "peers", "training" or "surfaces".
-        output: JSON file to write.
+        output: JSON file to write; peers also writes a picture beside it.
         repeats: How often each thing is measured.
         labels: For surfaces, the label map to take; a phantom of 512 x 512 voxels a slice if left out.
         bundle: For predict and peers, the bundle.
         input: For predict, a scan, a folder of scans or a data list; for peers, a scan.
         weights: For predict and peers, the folder with model.pt and architecture.json; the bundle's own models/ if left
             out.
+        copies: For predict, numbers of cases, such as 1,4,16,64: the first scan is labeled so many times over by one
+            call of `predict`, which shows what a case costs in a long run and that memory does not grow.
         slices: For peers, numbers of slices, separated by commas.
         engines: For peers, of "openvino", "float32" and "half" (PyTorch), separated by commas; if left out, OpenVINO
             where it is installed, and float32.
@@ -91,14 +95,26 @@ def benchmark(
     elif subject == "peers":
         from tools.benchmark_peers import benchmark_peers, format_peers
 
-        names, lengths = _listed(engines) or None, [_whole(part) for part in _listed(slices)]
+        names, lengths = _listed(engines) or None, [_whole(part, "slices") for part in _listed(slices)]
         result = benchmark_peers(bundle, input, weights, repeats, lengths, names, pause, gpu, overrides)
         print(format_peers(result))
-    else:
-        from tools.benchmark_predict import benchmark_predict, format_efficiency
+        if output is not None:
+            from tools.benchmark_figure import peers_figure
 
-        result = benchmark_predict(bundle, input, weights, repeats, pause, gpu, overrides)
-        print(format_efficiency(result))
+            picture = Path(output).with_suffix(".png")
+            with atomic_path(picture) as temporary:
+                temporary.write_bytes(peers_figure(result))
+            print(f"picture: {picture}")
+    else:
+        from tools.benchmark_predict import benchmark_copies, benchmark_predict, format_copies, format_efficiency
+
+        if copies is None:
+            result = benchmark_predict(bundle, input, weights, repeats, pause, gpu, overrides)
+            print(format_efficiency(result))
+        else:
+            counts = [_whole(part, "copies") for part in _listed(copies)]
+            result = benchmark_copies(bundle, input, weights, counts, pause, gpu, overrides)
+            print(format_copies(result))
         for case, reason in result["failed"].items():
             print(f"failed: {case}: {reason}")
     if output is not None:
@@ -113,8 +129,7 @@ def _listed(value: object) -> list[str]:
     return [str(part).strip() for part in parts]
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise CaseError(f"--slices names {text!r}; use whole numbers, separated by commas.") from None
+def _whole(text: str, option: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise CaseError(f"--{option} names {text!r}; use whole numbers from 1, separated by commas.")
+    return int(text)

@@ -108,6 +108,48 @@ def _label_warm(scans: Mapping[str, str], settings: tuple, repeats: int, pause: 
         return {name: [warm.label(scan) for _ in range(repeats)] for name, scan in scans.items()}
 
 
+def benchmark_copies(
+    bundle: str, source: str, weights: str | None, counts: Sequence[int], pause: float, gpu: int, overrides: Mapping
+) -> dict:
+    """Time `predict` on folders of several links to one scan, each in a process of its own.
+
+    Parameters
+    ----------
+    source : what `predict` takes as its input; its first scan is taken.
+    counts : links in each folder.
+    bundle, weights, pause, gpu, overrides : see `benchmark_predict`.
+
+    Returns
+    -------
+    ``{"bundle", "weights", "scan", "pause_s", "counts": {count: see Sampler.figures}, "failed": {}}``
+    """
+    scan = Path(next(iter(find_scans(Path(source)).values()))).absolute()
+    settings = str(Path(bundle).absolute()), str(Path(weights).absolute()) if weights else None, dict(overrides)
+    card, ending = card_memory(gpu), "".join(scan.suffixes[-2:])
+    runs = {}
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            for number in range(count):
+                (Path(folder) / f"{number:04d}_0000{ending}").symlink_to(scan)
+            runs[count] = _label_cold(folder, settings, pause, card)
+    told = dict(zip(("bundle", "weights"), settings, strict=False))
+    return {**told, "scan": str(scan), "pause_s": pause, "counts": runs, "failed": {}}
+
+
+def format_copies(result: Mapping) -> str:
+    """The figures as a table for the terminal."""
+    rows = [["cases", "s in all", "s a case", "s a further case", "peak MB"]]
+    before = None
+    for count, run in result["counts"].items():
+        further = "-"
+        if before is not None and count > before[0]:
+            further = f"{(run['wall_s'] - before[1]) / (count - before[0]):.2f}"
+        peak = "-" if run["host"] is None else f"{run['host']['peak_mb']:.0f}"
+        rows.append([str(count), f"{run['wall_s']:.1f}", f"{run['wall_s'] / count:.2f}", further, peak])
+        before = count, run["wall_s"]
+    return columns(rows)
+
+
 def summarize_runs(runs: Sequence[Mapping]) -> dict:
     """Median, least and most of each figure over runs, and the number of runs that have it.
 

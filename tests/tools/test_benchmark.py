@@ -9,6 +9,7 @@ import pytest
 from abdoseg.files import CaseError
 from tests.tools.small_data import AFFINE, STUDENT, labels_of, save, save_scan, save_weights, truncate
 from tools.benchmark import benchmark
+from tools.benchmark_figure import peers_figure
 from tools.benchmark_predict import format_efficiency, summarize_runs
 from tools.benchmark_scans import scans_of_lengths, slices_of
 from tools.chain import BUNDLES
@@ -51,6 +52,8 @@ def test_runs_are_summed_up():
         ({"subject": "surfaces", "weights": "w"}, "takes --labels, --repeats and --output only"),
         ({"subject": "surfaces", "repeats": 0}, "--repeats is 0"),
         ({"subject": "peers", "bundle": "b", "input": "i", "slices": "1,x"}, "--slices names 'x'"),
+        ({"subject": "predict", "bundle": "b", "input": "i", "copies": "0,2"}, "--copies names '0'"),
+        ({"subject": "training"}, "needs --work_dir"),
         ({"subject": "peers", "bundle": "b", "input": "i", "engines": "gpu"}, "Unknown engine 'gpu'"),
     ],
 )
@@ -75,6 +78,14 @@ def test_predict_cold_and_warm(tmp_path):
     assert cold["host_peak_mb"]["median"] > 200
     assert cold["host_auc_mb_s"]["median"] < cold["host_peak_mb"]["most"] * cold["wall_s"]["most"]
     assert 0.1 < cold["period_s"]["median"] < 0.3
+
+
+def test_a_picture_without_samples_of_memory():
+    """Where a case is over before the first sample, there is no memory to draw."""
+    spreads = {"wall_s": {"median": 0.1, "least": 0.1, "most": 0.2, "n": 2}}
+    memory = {"host_peak_mb": {"median": 900.0, "least": 900.0, "most": 901.0, "n": 2}}
+    part = {"arms": {"float32": spreads, "plain MONAI": spreads | memory}, "stages": {"float32": {"read": 0.1}}}
+    assert peers_figure({"lengths": {20: part, 40: part}}).startswith(b"\x89PNG")
 
 
 def test_slices_there_and_back():
@@ -135,3 +146,18 @@ def test_beside_the_plain_pipeline(tmp_path, capsys):
         assert stages["rest"] < 0.5 * sum(stages.values())
         assert any("the region of interest has" in line for line in part["told"])
     assert "times as fast" in capsys.readouterr().out
+    assert (tmp_path / "figures.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_many_copies_of_a_scan(tmp_path, capsys):
+    """Starting costs once: the third and the second case take far less than the first."""
+    scan = save_scan(tmp_path / "0001_0000.nii.gz", affine=AFFINE)
+    weights = save_weights(tmp_path / "weights", STUDENT)
+    options = {"bundle": str(BUNDLES / "fine_seg"), "input": str(scan), "weights": str(weights), "device": "cpu"}
+    one, three = benchmark("predict", **options, copies="1,3")["counts"].values()
+    assert three["wall_s"] < 2 * one["wall_s"]
+    assert three["host"]["peak_mb"] < 1.2 * one["host"]["peak_mb"]
+    head, first, second = capsys.readouterr().out.splitlines()[-3:]
+    assert head.split("  ")[0] == "cases"
+    assert (first.split()[0], second.split()[0]) == ("1", "3")

@@ -40,6 +40,7 @@ COMMANDS = (
     "benchmark",
     "report",
     "study",
+    "starter",
     "import",
     "export",
     "pack",

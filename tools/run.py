@@ -3,7 +3,9 @@
 import importlib
 import shutil
 import time
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from abdoseg.files import CaseError
@@ -50,15 +52,44 @@ def run(
     root = Path(work_dir).absolute()
     places = {"data_dir": str(Path(data_dir).absolute()), "work_dir": str(root)}
     stages = load_pipeline(chain, preset, {**parameters, **places})
-    inputs = data_signature(data_dir)
+    options = {"data_dir": data_dir, "preset": preset, **parameters}
+    track = partial(_tracker, tracking, chain, root, options)
+    return run_stages(stages, data_signature(data_dir), root, only, track)
+
+
+def run_stages(
+    stages: list[Stage],
+    inputs: str,
+    root: Path,
+    only: str | None = None,
+    track: Callable[[], AbstractContextManager] = nullcontext,
+) -> dict:
+    """Do the stages of a chain that are not done.
+
+    Parameters
+    ----------
+    stages : in their order.
+    inputs : hash of the data that the first ones work on.
+    root : work folder, which holds the manifests.
+    only : names of the stages wanted, separated by commas; None: all.
+    track : gives the context in which the chain is recorded.
+
+    Returns
+    -------
+    ``{"failed": {"STAGE: CASE": reason}}``.
+
+    Raises
+    ------
+    CaseError
+        If a stage is unknown, cannot be done, or uses one that is neither done nor wanted.
+    """
     keys: dict[str, str] = {}
     for stage in stages:
         keys[stage.name] = stage.key(keys, inputs)
     manifests = Manifests(root)
     wanted = _wanted(stages, only)
     _check_prerequisites(wanted, stages, keys, manifests)
-    options = {"data_dir": data_dir, "preset": preset, **parameters}
-    with sole_user(root), _tracker(tracking, chain, root, options) as tracker:
+    with sole_user(root), track() as tracker:
         for number, stage in enumerate(stages, 1):
             if stage in wanted:
                 _do(stage, keys[stage.name], manifests, f"[{number}/{len(stages)}] {stage.name}", tracker)

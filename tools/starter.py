@@ -1,0 +1,151 @@
+"""Train the starter weights on synthetic CT alone, score them on real scans, and put them into the bundles."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from abdoseg.datalist import load_cases, write_datalist
+from abdoseg.files import CaseError
+from abdoseg.labels import CLASS_IDS, ORGAN_IDS
+from tools.pipeline import load_pipeline
+from tools.run import run_stages
+
+CHAIN = Path(__file__).with_suffix(".yaml")
+
+
+def starter(
+    work_dir: str = "runs/starter",
+    anatomies: str | None = None,
+    leave_out: str | None = None,
+    scans: str | None = None,
+    teacher_minutes: float = 60,
+    coarse_minutes: float = 15,
+    fine_minutes: float = 45,
+    phantoms: int = 4,
+    phantom_share: float = 0.2,
+    only: str | None = None,
+    install: bool = False,
+    **parameters,
+) -> dict:
+    """Train the teacher and the two students on synthetic CT, rendered while they train, without one patient image.
+
+    Each network trains for the time given, in minutes of this machine, and its learning rate falls to 0 by then. Killed
+    and started again, the command goes on from the last 50 steps. Afterwards the teacher and the students label the
+    real scans and are scored: WORK_DIR/scores/teacher.json and student.json. The weights in WORK_DIR/teacher/weights,
+    coarse/weights and fine/weights serve `predict --weights`, `pack --weights` and further training.
+
+    With --install nothing is trained: the weights of a finished WORK_DIR are stored in half precision in models/ of
+    their bundles, each with its architecture, its sha256 and a model card.
+
+    Args:
+        work_dir: Folder for all results.
+        anatomies: Folder of tissue maps, see docs/synthesis.md; without it there are phantoms alone.
+        leave_out: Names of tissue maps that take no part, separated by commas: those of patients whose scan is a test.
+        scans: Real scans to score: a data list (.json) with a section "testing", or a folder of folders ID with
+            ct.nii.gz and label_flare*.nii.gz (FLARE23's ids; what is not drawn there is not scored).
+        teacher_minutes: Time to train the teacher.
+        coarse_minutes: Time to train the coarse student.
+        fine_minutes: Time to train the fine student.
+        phantoms: Number of procedural patients whose anatomies take part.
+        phantom_share: Share of the scans that are rendered from phantoms, 0 to 1.
+        only: Do just these stages of tools/starter.yaml, separated by commas, for example "coarse,fine".
+        install: Store the finished weights in the bundles.
+        parameters: Replace parameters of tools/starter.yaml, for example --seed 1, --teacher_steps 200 or
+            --fine_overlay my.yaml.
+    """
+    root = Path(work_dir).absolute()
+    if install:
+        from tools.starter_install import install_weights
+
+        return install_weights(root)
+    maps = anatomy_list(
+        root, None if anatomies is None else Path(anatomies), _names(leave_out), phantoms, phantom_share
+    )
+    tests = None if scans is None else scan_list(root, Path(scans))
+    given = {
+        "work_dir": str(root),
+        "anatomies": str(maps),
+        "scans": None if tests is None else str(tests),
+        "teacher_seconds": 60.0 * teacher_minutes,
+        "coarse_seconds": 60.0 * coarse_minutes,
+        "fine_seconds": 60.0 * fine_minutes,
+    }
+    if clash := sorted(set(parameters) & set(given)):
+        raise CaseError(f"{clash[0]} is no parameter to replace; the options of the command decide it.")
+    return run_stages(load_pipeline(str(CHAIN), None, {**parameters, **given}), _signature(maps), root, only)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return () if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def anatomy_list(
+    root: Path, source: Path | None, leave_out: Sequence[str], phantoms: int, phantom_share: float
+) -> Path:
+    """Write the data list of the tissue maps, phantoms included, and give its path.
+
+    Each entry has a ``weight``: how often scans are rendered from it.
+    """
+    from tools.anatomies import find_tissue_maps, write_phantom_maps  # imports torch and MONAI, which takes seconds
+
+    if not 0 <= phantom_share <= 1:
+        raise CaseError(f"phantom_share is {phantom_share}; it must be a number from 0 to 1.")
+    if source is None and not phantoms:
+        raise CaseError("There is nothing to learn from; give --anatomies, a folder of tissue maps, or --phantoms.")
+    real = {} if source is None else find_tissue_maps(source, leave_out)
+    made = write_phantom_maps(root / "anatomies", phantoms, 0)
+    share = (phantom_share if real else 1.0) if made else 0.0
+    weights = {name: (1 - share) / len(real) for name in real} | {name: share / len(made) for name in made}
+    entries = [
+        {
+            "id": name,
+            "image": str(path.absolute()),  # never read: images are rendered from the map
+            "label": str(path.absolute()),
+            "kind": "strong",
+            "annotated_classes": list(ORGAN_IDS),
+            "weight": round(weights[name], 6),
+        }
+        for name, path in {**real, **made}.items()
+        if weights[name] > 0
+    ]
+    path = root / "anatomies.json"
+    write_datalist(path, {"name": "tissue maps to render synthetic CT from", "training": entries})
+    return path
+
+
+def scan_list(root: Path, source: Path) -> Path:
+    """Give the data list of the scans to score: ``source`` itself, or one that is written of a folder."""
+    if source.suffix == ".json":
+        load_cases(source, section="testing", required=True)
+        return source.absolute()
+    if not source.is_dir():
+        raise CaseError(f"{source} does not exist; --scans takes a data list (.json), or a folder of folders of scans.")
+    entries = []
+    for image in sorted(source.glob("*/ct.nii.gz")):
+        entry = {"id": image.parent.name, "image": str(image.absolute()), "kind": "test"}
+        if labels := sorted(image.parent.glob("label_flare*.nii.gz")):
+            entry |= {"label": str(labels[0].absolute()), "annotated_classes": _drawn(labels[0])}
+        entries.append(entry)
+    if not any("label" in entry for entry in entries):
+        raise CaseError(f"{source} holds no ID/ct.nii.gz with ID/label_flare*.nii.gz to score with.")
+    path = root / "scans.json"
+    write_datalist(path, {"name": "real scans to score", "testing": entries})
+    return path
+
+
+def _drawn(path: Path) -> list[int]:
+    import numpy as np
+
+    from abdoseg.label_maps import read_label_map
+
+    found = set(np.unique(read_label_map(path)[0]).tolist())
+    return [number for number in CLASS_IDS if number in found]
+
+
+def _signature(maps: Path) -> str:
+    """Hash of the tissue maps that a data list names, and of their weights."""
+    digest = hashlib.sha256()
+    for entry in load_cases(maps):
+        digest.update(f"{entry['id']} {entry['weight']} ".encode())
+        digest.update(Path(entry["label"]).read_bytes())
+    return digest.hexdigest()

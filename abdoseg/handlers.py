@@ -1,4 +1,4 @@
-"""Ignite handlers that MONAI lacks: gradient clipping, resuming in place, learning curves, FLARE23 scores."""
+"""Ignite handlers that MONAI lacks: gradient clipping, learning curves, FLARE23 scores, coarser grids."""
 
 import json
 import logging
@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
-from monai.handlers import CheckpointSaver, MLFlowHandler, StatsHandler
+from monai.handlers import MLFlowHandler, StatsHandler
 
 from abdoseg.datalist import case_id
-from abdoseg.files import CaseError, atomic_path, write_json
+from abdoseg.files import atomic_path, write_json
 from abdoseg.labels import CLASS_IDS
 from abdoseg.metrics import score_label_maps, summarize
-from abdoseg.networks import unwrap
+from abdoseg.resuming import LastWeights
 from abdoseg.transforms import affine_of, file_name_of
 
 logger = logging.getLogger(__name__)
@@ -43,56 +43,6 @@ class ClipGradients:
             engine.scaler.unscale_(engine.optimizer)
         parameters = [parameter for group in engine.optimizer.param_groups for parameter in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, self.max_norm)
-
-
-class Resume:
-    """Save the whole training state after each epoch, go on from it when the same command starts again.
-
-    Unlike MONAI's ``CheckpointSaver`` and ``CheckpointLoader`` it can stand in ``train#handlers`` (it takes the trainer
-    from ``attach``), and it deletes its file when training has ended, so that a later training starts anew. In
-    distributed training every process reads and the first one writes; networks are stored without their wrapper, so
-    that training may go on with another number of processes.
-
-    Parameters
-    ----------
-    path : file of the state; written aside and renamed.
-    objects : name -> object with ``state_dict`` and ``load_state_dict``, e.g. model, optimizer, learning rate schedule.
-    """
-
-    def __init__(self, path: str | os.PathLike, objects: dict) -> None:
-        self.path = Path(path)
-        self.objects = {name: unwrap(target) for name, target in objects.items()}
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self.load)
-        if engine.state.rank == 0:
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self.store)
-            engine.add_event_handler(Events.COMPLETED, self.finish)
-
-    def load(self, engine: Engine) -> None:
-        """Restore all objects and the engine's counters, if the file is there; CaseError if it does not fit."""
-        if not self.path.exists():
-            return
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
-        try:
-            for name, target in self.objects.items():
-                target.load_state_dict(state[name])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CaseError(f"{self.path} is of another training ({error}); delete it to start anew.") from error
-        engine.state.epoch = state["epoch"]
-        engine.state.iteration = state["iteration"]
-        logger.info("Resumed %s after epoch %d.", self.path, state["epoch"])
-
-    def store(self, engine: Engine) -> None:
-        """Write all objects and the engine's counters."""
-        state = {name: source.state_dict() for name, source in self.objects.items()}
-        state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
-        with atomic_path(self.path) as temporary:
-            torch.save(state, temporary)
-
-    def finish(self, engine: Engine) -> None:
-        """Delete the file: the trained weights stand elsewhere."""
-        self.path.unlink(missing_ok=True)
 
 
 class LearningCurve:
@@ -190,7 +140,7 @@ def handlers_of_rank(handlers: Sequence, rank: int) -> list:
     handlers : objects with ``attach``.
     rank : number of the process, from 0.
     """
-    first_only = (CheckpointSaver, StatsHandler, MLFlowHandler, LearningCurve)
+    first_only = (LastWeights, StatsHandler, MLFlowHandler, LearningCurve)
     return [handler for handler in handlers if rank == 0 or not isinstance(handler, first_only)]
 
 

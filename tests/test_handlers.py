@@ -1,4 +1,4 @@
-"""Handlers on tiny real trainings: clipping clips, resuming changes nothing, curves and scores tell the truth."""
+"""Handlers on tiny real trainings: clipping clips, curves and scores tell the truth."""
 
 import json
 
@@ -7,57 +7,14 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
-from monai.data import DataLoader, Dataset, MetaTensor
-from monai.engines import SupervisedTrainer
-from monai.handlers import CheckpointSaver, LrScheduleHandler, StatsHandler
-from torch import distributed
-from torch.nn.parallel import DistributedDataParallel
+from monai.data import MetaTensor
+from monai.handlers import StatsHandler
 
-from abdoseg.files import CaseError
-from abdoseg.handlers import ClipGradients, FlareScores, LearningCurve, ProgressiveResize, Resume, handlers_of_rank
+from abdoseg.handlers import ClipGradients, FlareScores, LearningCurve, ProgressiveResize, handlers_of_rank
+from abdoseg.resuming import BestWeights, LastWeights
+from tests.trainings import Training
 
 AORTA, TUMOR = 5, 14
-
-
-class Training:
-    """A linear model of three inputs, four cases in a fixed order, batches of two; Adam, whose moments matter."""
-
-    def __init__(self, max_epochs=1, optimizer=torch.optim.Adam, lr=0.1, scale=1.0):
-        torch.manual_seed(0)
-        self.network = torch.nn.Linear(3, 1)
-        generator = torch.Generator().manual_seed(1)
-        self.data = [
-            {"image": torch.randn(3, generator=generator), "label": scale * torch.randn(1, generator=generator)}
-            for _ in range(4)
-        ]
-        self.optimizer = optimizer(self.network.parameters(), lr=lr)
-        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, step_size=2, gamma=0.5)
-        self.max_epochs = max_epochs
-
-    def trainer(self, *handlers):
-        return SupervisedTrainer(
-            device=torch.device("cpu"),
-            max_epochs=self.max_epochs,
-            train_data_loader=DataLoader(Dataset(self.data), batch_size=2),
-            network=self.network,
-            optimizer=self.optimizer,
-            loss_function=torch.nn.MSELoss(),
-            train_handlers=[LrScheduleHandler(self.scheduler, print_lr=False), *handlers],
-            decollate=False,
-        )
-
-    def resume(self, path):
-        return Resume(path, {"model": self.network, "optimizer": self.optimizer, "lr_scheduler": self.scheduler})
-
-    def step(self, *handlers, scaler=None):
-        """Weights' change in one step of plain gradient descent at rate 1: the gradient that the optimizer saw."""
-        before = torch.cat([parameter.detach().flatten().clone() for parameter in self.network.parameters()])
-        self.data = self.data[:2]
-        trainer = self.trainer(*handlers)
-        trainer.amp = scaler is not None
-        trainer.add_event_handler(Events.STARTED, lambda engine: setattr(engine, "scaler", scaler))
-        trainer.run()
-        return before - torch.cat([parameter.detach().flatten() for parameter in self.network.parameters()])
 
 
 def steep():
@@ -81,70 +38,6 @@ def test_clipping_sees_the_gradient_without_the_scale_of_mixed_precision():
     clipped = steep().step(ClipGradients(12), scaler=scaler)
     assert scaler.get_scale() == 1024, "the step was taken"
     assert clipped.norm().item() == pytest.approx(12, rel=1e-3)
-
-
-def test_a_resumed_training_ends_like_an_uninterrupted_one(tmp_path):
-    whole = Training(max_epochs=5)
-    whole.trainer(whole.resume(tmp_path / "whole.pt")).run()
-
-    first = Training(max_epochs=5)
-    trainer = first.trainer(first.resume(tmp_path / "resume.pt"))
-
-    @trainer.on(Events.ITERATION_COMPLETED(once=7))  # in the middle of the fourth epoch
-    def interrupt():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        trainer.run()
-    second = Training(max_epochs=5)
-    torch.nn.init.zeros_(second.network.weight)
-    trainer = second.trainer(second.resume(tmp_path / "resume.pt"))
-    started = []
-    trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: started.append(engine.state.epoch))
-    trainer.run()
-
-    assert started == [4, 5]
-    assert trainer.state.iteration == 10
-    assert torch.equal(second.network.weight, whole.network.weight)
-    assert second.optimizer.param_groups[0]["lr"] == whole.optimizer.param_groups[0]["lr"] == 0.1 * 0.5**2
-    assert not (tmp_path / "resume.pt").exists(), "a later training would go on from it"
-
-
-def test_a_state_of_another_training_is_named(tmp_path):
-    trained = Training()
-    handler = trained.resume(tmp_path / "resume.pt")
-    handler.store(trained.trainer())
-    other = Training(max_epochs=2)
-    other.network = torch.nn.Linear(3, 2)
-    with pytest.raises(CaseError, match=r"(?s)resume\.pt is of another training \(.*size mismatch.*; delete it"):
-        other.trainer(other.resume(tmp_path / "resume.pt")).run()
-
-
-def test_the_state_of_a_distributed_network_fits_a_single_one(tmp_path):
-    training = Training()
-    handler = training.resume(tmp_path / "resume.pt")
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
-    try:
-        wrapped = Resume(tmp_path / "resume.pt", {"model": DistributedDataParallel(training.network)})
-        wrapped.store(training.trainer())
-    finally:
-        distributed.destroy_process_group()
-    assert list(torch.load(tmp_path / "resume.pt")["model"]) == ["weight", "bias"]
-    torch.nn.init.zeros_(training.network.weight)
-    handler.objects = {"model": training.network}
-    handler.load(training.trainer())
-    assert training.network.weight.any()
-
-
-def test_only_the_first_process_writes_the_state(tmp_path):
-    training = Training()
-    trainer = training.trainer()
-    trainer.state.rank = 1
-    training.resume(tmp_path / "resume.pt").attach(trainer)
-    written = []
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: written.append((tmp_path / "resume.pt").exists()))
-    trainer.run()
-    assert written == [False]
 
 
 def rows_of(path):
@@ -235,8 +128,8 @@ def test_flare_scores_of_some_classes(tmp_path):
 def test_processes_after_the_first_neither_write_nor_tell(tmp_path):
     training = Training()
     silent = [ClipGradients(12), training.resume(tmp_path / "resume.pt")]
-    saver = CheckpointSaver(tmp_path, {"model": training.network}, save_final=True)
-    telling = [saver, LearningCurve(tmp_path / "curve.jsonl", training.optimizer), StatsHandler()]
+    savers = [LastWeights(tmp_path / "last.pt", training.network), BestWeights(tmp_path / "best.pt", training.network)]
+    telling = [*savers, LearningCurve(tmp_path / "curve.jsonl", training.optimizer), StatsHandler()]
     assert handlers_of_rank([*telling, *silent], rank=1) == silent
     assert handlers_of_rank([*telling, *silent], rank=0) == [*telling, *silent]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from abdoseg.files import CaseError, atomic_path
+from abdoseg.files import CaseError
 
 FORMATS = ("nnunet",)
 
@@ -40,15 +40,12 @@ def import_(
     """
     if format not in FORMATS:
         raise CaseError(f"Unknown format {format!r}. Use {' or '.join(map(repr, FORMATS))}.")
-    import torch  # takes seconds
-
-    from abdoseg.networks import ARCHITECTURE_FILE, write_architecture
+    from abdoseg.networks import ARCHITECTURE_FILE, write_architecture, write_state  # imports torch: seconds
     from abdoseg.nnunet.importing import describe, import_model
 
     imported = import_model(model, fold, checkpoint, class_map, orientation)
     target = Path(output)
     write_architecture(target / ARCHITECTURE_FILE, imported.architecture)
-    with atomic_path(target / "model.pt") as temporary:
-        torch.save(imported.state, temporary)
+    write_state(target / "model.pt", imported.state)
     print(*describe(imported), f"weights: {target / 'model.pt'}", sep="\n")
     return {"weights": str(target), "classes": imported.classes}

@@ -10,7 +10,7 @@ from abdoseg.networks.architecture import (
 from abdoseg.networks.background import WithBackground, highest_id_logits
 from abdoseg.networks.cascade import CascadeNetwork
 from abdoseg.networks.cascade_weights import assemble_cascade, cascade_architecture, fill_cascade
-from abdoseg.networks.checkpoints import load_checkpoint, load_coarse, read_state, unwrap
+from abdoseg.networks.checkpoints import load_checkpoint, load_coarse, read_state, unwrap, write_state
 from abdoseg.networks.coarse_to_fine import CoarseToFineNetwork
 from abdoseg.networks.coarse_weights import coarse_to_fine_architecture, fill_coarse
 from abdoseg.networks.efficient_segnet import EfficientSegNet
@@ -39,4 +39,5 @@ __all__ = [
     "read_state",
     "unwrap",
     "write_architecture",
+    "write_state",
 ]

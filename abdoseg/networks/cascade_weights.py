@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from abdoseg.files import CaseError, atomic_path
+from abdoseg.files import CaseError
 from abdoseg.networks.architecture import ARCHITECTURE_FILE, build_network, read_architecture, write_architecture
-from abdoseg.networks.checkpoints import MismatchError, read_state, unwrap
+from abdoseg.networks.checkpoints import MismatchError, read_state, unwrap, write_state
 from abdoseg.networks.coarse_weights import CHECKPOINT_FILE
 from abdoseg.networks.strict import REMEDY, state_faults
 
@@ -119,8 +119,7 @@ def assemble_cascade(
     if faults := state_faults(network.state_dict(), state):
         raise MismatchError(f"The parts do not fit their architectures: {faults}; {REMEDY}.")
     output_dir = Path(output_dir)
-    with atomic_path(output_dir / CHECKPOINT_FILE) as temporary:
-        torch.save(state, temporary)
+    write_state(output_dir / CHECKPOINT_FILE, state)
     write_architecture(output_dir / ARCHITECTURE_FILE, network.architecture)
     return network.architecture
 

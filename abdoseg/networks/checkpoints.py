@@ -1,4 +1,4 @@
-"""Checkpoints: read safely, loaded whole or not at all."""
+"""Checkpoints: read safely, loaded and written whole or not at all."""
 
 import os
 import pickle
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from abdoseg.files import CaseError
+from abdoseg.files import CaseError, atomic_path
 from abdoseg.networks.architecture import ARCHITECTURE_FILE, CARRIED, read_architecture
 from abdoseg.networks.coarse_to_fine import CoarseToFineNetwork
 from abdoseg.networks.strict import REMEDY, state_faults
@@ -51,6 +51,13 @@ def read_state(path: str | os.PathLike, key: str | None = None) -> dict[str, Ten
         where = "" if key is None else f" under the key {key!r}"
         raise CaseError(f"{path} holds no state dict{where}; save network.state_dict(), or {{'model': state_dict}}.")
     return state
+
+
+def write_state(path: str | os.PathLike, state: dict) -> None:
+    """Write tensors and plain values to a checkpoint file, atomically; OSError where the disk is full."""
+    # Given a path, torch.save makes another error of a full disk.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
 
 
 def load_checkpoint(path: str | os.PathLike, network: nn.Module, key: str | None = None) -> nn.Module:

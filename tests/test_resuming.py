@@ -1,0 +1,221 @@
+"""Killed trainings: what is resumed ends bit by bit like what was never interrupted; weights are whole or absent."""
+
+import errno
+import os
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedTrainer
+from monai.transforms import Compose, RandGaussianNoised
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from abdoseg.files import CaseError
+from abdoseg.resuming import BestWeights, EpochSeeds, LastWeights, Resume
+from tests.trainings import Training
+
+
+def test_a_resumed_training_ends_like_an_uninterrupted_one(tmp_path):
+    whole = Training(max_epochs=5)
+    whole.trainer(whole.resume(tmp_path / "whole.pt")).run()
+
+    first = Training(max_epochs=5)
+    trainer = first.trainer(first.resume(tmp_path / "resume.pt"))
+
+    @trainer.on(Events.ITERATION_COMPLETED(once=7))  # in the middle of the fourth epoch
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    second = Training(max_epochs=5)
+    torch.nn.init.zeros_(second.network.weight)
+    trainer = second.trainer(second.resume(tmp_path / "resume.pt"))
+    started = []
+    trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: started.append(engine.state.epoch))
+    trainer.run()
+
+    assert started == [4, 5]
+    assert trainer.state.iteration == 10
+    assert torch.equal(second.network.weight, whole.network.weight)
+    assert second.optimizer.param_groups[0]["lr"] == whole.optimizer.param_groups[0]["lr"] == 0.1 * 0.5**2
+    assert not (tmp_path / "resume.pt").exists(), "a later training would go on from it"
+
+
+def test_a_state_of_another_training_is_named(tmp_path):
+    trained = Training()
+    handler = trained.resume(tmp_path / "resume.pt")
+    handler.store(trained.trainer())
+    other = Training(max_epochs=2)
+    other.network = torch.nn.Linear(3, 2)
+    with pytest.raises(CaseError, match=r"(?s)resume\.pt is of another training \(.*size mismatch.*; delete it"):
+        other.trainer(other.resume(tmp_path / "resume.pt")).run()
+
+
+def test_the_state_of_a_distributed_network_fits_a_single_one(tmp_path):
+    training = Training()
+    handler = training.resume(tmp_path / "resume.pt")
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        wrapped = Resume(tmp_path / "resume.pt", {"model": DistributedDataParallel(training.network)})
+        wrapped.store(training.trainer())
+    finally:
+        distributed.destroy_process_group()
+    assert list(torch.load(tmp_path / "resume.pt")["model"]) == ["weight", "bias"]
+    torch.nn.init.zeros_(training.network.weight)
+    handler.objects = {"model": training.network}
+    handler.load(training.trainer())
+    assert training.network.weight.any()
+
+
+def test_only_the_first_process_writes_the_state(tmp_path):
+    training = Training()
+    trainer = training.trainer()
+    trainer.state.rank = 1
+    training.resume(tmp_path / "resume.pt").attach(trainer)
+    written = []
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: written.append((tmp_path / "resume.pt").exists()))
+    trainer.run()
+    assert written == [False]
+
+
+@pytest.mark.parametrize("content", [b"", b"no state"])
+def test_a_broken_state_is_named(tmp_path, content):
+    (tmp_path / "resume.pt").write_bytes(content)
+    training = Training()
+    with pytest.raises(CaseError, match=r"(?s)resume\.pt is of another training \(.*; delete it to start anew"):
+        training.trainer(training.resume(tmp_path / "resume.pt")).run()
+
+
+class Augmented:
+    """A training that shuffles, adds noise to its data and drops out: what it learns depends on every random number."""
+
+    def __init__(self, folder, num_workers=0, seed=3):
+        torch.manual_seed(0)
+        self.network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+        generator = torch.Generator().manual_seed(1)
+        items = [
+            {"image": torch.randn(3, generator=generator), "label": torch.randn(1, generator=generator)}
+            for _ in range(6)
+        ]
+        dataset = Dataset(items, Compose([RandGaussianNoised("image", prob=0.7, std=1.0)]))
+        optimizer = torch.optim.Adam(self.network.parameters())
+        self.best = BestWeights(folder / "model.pt", self.network)
+        objects = {"model": self.network, "optimizer": optimizer, "best": self.best}
+        self.trainer = SupervisedTrainer(
+            device=torch.device("cpu"),
+            max_epochs=4,
+            train_data_loader=DataLoader(dataset, num_workers, batch_size=2, shuffle=True),
+            network=self.network,
+            optimizer=optimizer,
+            loss_function=torch.nn.MSELoss(),
+            train_handlers=[EpochSeeds(seed, dataset), Resume(folder / "resume.pt", objects)],
+            decollate=False,
+        )
+
+    def weights(self):
+        return torch.cat([parameter.detach().flatten() for parameter in self.network.parameters()])
+
+    def interrupted_in_the_third_epoch(self):
+        @self.trainer.on(Events.ITERATION_COMPLETED(once=8))
+        def interrupt():
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            self.trainer.run()
+        return self
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_order_augmentation_and_dropout_are_those_of_an_uninterrupted_training(tmp_path, num_workers):
+    (whole := Augmented(tmp_path / "whole", num_workers)).trainer.run()
+    Augmented(tmp_path, num_workers).interrupted_in_the_third_epoch()
+    resumed = Augmented(tmp_path, num_workers)
+    np.random.default_rng().random(5)
+    torch.rand(7)  # another process has drawn other numbers before
+    resumed.trainer.run()
+    assert torch.equal(resumed.weights(), whole.weights())
+
+
+def test_seeds_differ_between_epochs_and_processes_and_follow_the_trainings(tmp_path):
+    drawn = {}
+    for seed, rank in ((3, 0), (3, 1), (4, 0), (3, 0)):
+        training = Augmented(tmp_path, seed=seed)
+        training.trainer.state.rank = rank
+        numbers = []
+        handler = EpochSeeds(seed, training.trainer.data_loader.dataset)
+        for epoch in (1, 2):
+            training.trainer.state.epoch = epoch
+            handler(training.trainer)
+            numbers.append((torch.rand(1).item(), np.random.rand()))
+        assert drawn.setdefault((seed, rank), numbers) == numbers, "the same seed gives the same numbers"
+    assert len({number for numbers in drawn.values() for pair in numbers for number in pair}) == 3 * 2 * 2
+
+
+def test_without_a_seed_nothing_is_seeded(tmp_path):
+    training = Augmented(tmp_path, seed=None)
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    training.trainer._fire_event(Events.EPOCH_STARTED)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def validated(handler, metrics):
+    """Let an evaluator validate once a metric."""
+    values = iter(metrics)
+    engine = Engine(lambda engine, batch: None)
+    engine.state.key_metric_name = "mean_dsc"
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine.state.metrics.update(mean_dsc=next(values)))
+    handler.attach(engine)
+    for step in range(len(metrics)):
+        with torch.no_grad():
+            handler.network.weight.fill_(step)
+        engine.run([0])
+
+
+@pytest.mark.parametrize(
+    ("metrics", "best"), [([0.1, 0.3, 0.2], 1), ([0.3, 0.3], 0), ([float("nan"), 0.0], 1), ([float("nan")] * 2, 0)]
+)
+def test_the_weights_of_the_first_best_validation_stay(tmp_path, metrics, best):
+    network = torch.nn.Linear(1, 1)
+    validated(BestWeights(tmp_path / "models" / "model.pt", network), metrics)
+    assert torch.load(tmp_path / "models" / "model.pt")["weight"].item() == best
+
+
+def test_a_worse_validation_after_resuming_does_not_take_the_place_of_the_best(tmp_path):
+    first = BestWeights(tmp_path / "model.pt", torch.nn.Linear(1, 1))
+    validated(first, [0.1, 0.5])
+    second = BestWeights(tmp_path / "model.pt", torch.nn.Linear(1, 1))
+    second.load_state_dict(first.state_dict())
+    validated(second, [0.4])
+    assert torch.load(tmp_path / "model.pt")["weight"].item() == 1
+    validated(second, [0.6])
+    assert torch.load(tmp_path / "model.pt")["weight"].item() == 0
+
+
+def test_an_interrupted_training_leaves_no_last_weights(tmp_path):
+    training = Augmented(tmp_path)
+    LastWeights(tmp_path / "last.pt", training.network).attach(training.trainer)
+    training.interrupted_in_the_third_epoch()
+    assert not (tmp_path / "last.pt").exists()
+    resumed = Augmented(tmp_path)
+    LastWeights(tmp_path / "last.pt", resumed.network).attach(resumed.trainer)
+    resumed.trainer.run()
+    torch.testing.assert_close(torch.load(tmp_path / "last.pt"), resumed.network.state_dict(), rtol=0, atol=0)
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_what_was_there(tmp_path, monkeypatch):
+    training = Training()
+    path = tmp_path / "model.pt"
+    path.write_text("what was there")
+    (tmp_path / "aside").symlink_to("/dev/full")
+    made = os.open("/dev/full", os.O_WRONLY), str(tmp_path / "aside")
+    monkeypatch.setattr("abdoseg.files.tempfile.mkstemp", lambda **_: made)
+    with pytest.raises(OSError, match="No space left") as error:
+        LastWeights(path, training.network).write(None)
+    assert error.value.errno == errno.ENOSPC
+    assert path.read_text() == "what was there"

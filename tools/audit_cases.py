@@ -1,6 +1,7 @@
 """The checks of case after case: each file is read once, in threads; what has not changed is not read again."""
 
 import json
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -32,7 +33,9 @@ from abdoseg.checks import (
 from abdoseg.datasets import LabelConvention, convert_labels, read_labels
 from abdoseg.files import CaseError, atomic_path, write_json, write_label_map
 from abdoseg.label_maps import as_label_map, has_meaning, read_voxels
+from tools.faults import reason_of
 
+logger = logging.getLogger(__name__)
 VERSION = 1  # of the checks; a finding of another version is made anew
 
 
@@ -57,7 +60,13 @@ def _finding(case: dict, output: Path) -> dict:
     kept = read_summary(path)
     if kept.get("state") == state and all((output / copy).is_file() for copy in kept["copies"].values()):
         return kept
-    finding = {"state": state, **examine(case, output)}
+    try:
+        finding = {"state": state, **examine(case, output)}
+    except OSError:  # of writing: no fault of this case
+        raise
+    except Exception as error:  # any fault of one case must not cost the others theirs
+        logger.debug("%s failed", case["image"], exc_info=True)
+        return {"faults": [asdict(Fault("unreadable", case["image"], reason_of(error, case["image"])))], "copies": {}}
     write_json(path, finding)
     return finding
 

@@ -91,6 +91,8 @@ def _pixdim_faults(path: str | os.PathLike, image: nib.Nifti1Image) -> list[Faul
 def _disagreement(path: str | os.PathLike, image: nib.Nifti1Image) -> list[Fault]:
     try:
         sform, qform = image.get_sform(), image.get_qform()
+        if not np.isfinite(qform).all():
+            raise ValueError("it is not finite")
     except (ValueError, np.linalg.LinAlgError, nib.spatialimages.HeaderDataError) as error:
         return [fault("sform_qform", path, f"its qform cannot be read ({error})", "write the qform anew")]
     moved = qform.copy()

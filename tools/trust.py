@@ -1,0 +1,110 @@
+"""Configs from elsewhere are code: what they would run is listed, and runs only after the user has said so."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from abdoseg.files import CaseError
+from abdoseg.manifest import imported_hash, source_hash
+from tools.chain import BUNDLES
+
+# What Python imports from a folder that a config puts on its path.
+IMPORTABLE = (".py", ".pyc", ".pyd", ".so", ".pth")
+
+
+def check_trusted(bundle: str | Path, configs: Sequence[Path] = (), trust: bool = False) -> None:
+    """Refuse to run a bundle from elsewhere until the user trusts it; print what it would run.
+
+    A bundle is trusted where it is one of this repository's ``bundles``, or holds their configs and Python, byte for
+    byte, as an unpacked zip of this version does.
+
+    Parameters
+    ----------
+    bundle : its folder.
+    configs : files that are to be run; ``configs/inference.yaml`` if left out. Overlays count as well.
+    trust : whether the user has said so.
+
+    Raises
+    ------
+    CaseError
+        If it is from elsewhere and the user has not said that it is trusted.
+    """
+    bundle = Path(bundle).resolve()
+    found = foreign_code(bundle, configs or [bundle / "configs" / "inference.yaml"])
+    if not found or trust:
+        return
+    print(f"{bundle} would run:", *(f"  {line}" for line in found), sep="\n")
+    raise CaseError(
+        f"{bundle} is not one of this repository's bundles, and its configs are code ({len(found)} lines of it are "
+        "listed above); if you trust them, add --trust."
+    )
+
+
+def foreign_code(bundle: Path, configs: Sequence[Path]) -> list[str]:
+    """List what a bundle would run that is not this repository's, a line each: ``FILE: ID: $expression or target``.
+
+    Parameters
+    ----------
+    bundle : folder of the bundle.
+    configs : files to be run, merged in order.
+    """
+    if bundle.resolve().is_relative_to(BUNDLES.resolve()):
+        own = [path for path in configs if path.resolve().is_relative_to(BUNDLES.resolve())]
+    else:
+        own = [path for path in configs if _is_copy(path, bundle.name)]
+    files = [path for path in configs if path not in own]
+    lines = [line for path in files for line in code_in(path)]
+    metadata = bundle / "configs" / "metadata.json"
+    return lines + (code_in(metadata) if metadata.is_file() else []) + _python_in(bundle)
+
+
+def code_in(config: Path) -> list[str]:
+    """List the ``$`` expressions and ``_target_`` values of a config, with what its macros take from other files.
+
+    Raises
+    ------
+    CaseError
+        If the file cannot be read.
+    """
+    from monai.bundle import ConfigParser  # imports torch, which takes seconds
+
+    try:
+        content = ConfigParser.load_config_file(str(config))
+    except Exception as error:
+        raise CaseError(f"{config}: cannot be read as a config ({' '.join(str(error).split())}).") from error
+    return [
+        f"{config.name}: {name}: {' '.join(text.split())}" for name, text in _texts(content) if _is_code(name, text)
+    ]
+
+
+def _is_code(name: str, text: str) -> bool:
+    # A macro that names a file brings its content, which may be anything; one without is of this file.
+    macro = text.startswith("%") and "::" in text
+    return text.startswith("$") or macro or name.rsplit("#", 1)[-1] == "_target_"
+
+
+def _texts(node, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every text of a config with its id."""
+    if isinstance(node, str):
+        yield name, node
+    elif isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _texts(value, f"{name}#{key}" if name else str(key))
+
+
+def _is_copy(path: Path, bundle: str) -> bool:
+    ours = BUNDLES / bundle / "configs" / path.name
+    return path.parent.name == "configs" and ours.is_file() and ours.read_bytes() == path.read_bytes()
+
+
+def _python_in(bundle: Path) -> list[str]:
+    """Python that a bundle brings along and that is not this repository's: its configs put its folder on the path."""
+    if bundle.resolve().is_relative_to(BUNDLES.resolve()):
+        return []
+    code = bundle / "abdoseg"
+    is_ours = code.is_dir() and source_hash(code) == imported_hash()
+    found = sorted(path for path in bundle.rglob("*") if path.suffix in IMPORTABLE and path.is_file())
+    return [
+        f"{path.relative_to(bundle)}: Python of its own"
+        for path in found
+        if not (is_ours and path.suffix == ".py" and path.is_relative_to(code))
+    ]

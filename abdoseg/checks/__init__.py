@@ -15,7 +15,7 @@ from abdoseg.checks.faults import (
 from abdoseg.checks.grid import grid_fault, on_grid
 from abdoseg.checks.header import affine_faults, dimension_fault, open_checked, with_one_affine
 from abdoseg.checks.images import ImageTally, hu_faults, image_faults
-from abdoseg.checks.labels import FractionError, LabelTally, label_faults, side_faults, volume_faults, whole_values
+from abdoseg.checks.labels import FractionError, LabelTally, label_faults, place_faults, volume_faults, whole_values
 from abdoseg.checks.limits import VOLUME_LIMITS_CM3, VolumeLimits
 from abdoseg.checks.slabs import read_slabs
 
@@ -43,8 +43,8 @@ __all__ = [
     "label_faults",
     "on_grid",
     "open_checked",
+    "place_faults",
     "read_slabs",
-    "side_faults",
     "volume_faults",
     "whole_values",
     "with_one_affine",

@@ -41,7 +41,7 @@ _KINDS = (
     FaultKind("label_empty", SET_ASIDE, "empty label"),
     FaultKind("unannotated_class", SET_ASIDE, "class present that was declared not annotated"),
     FaultKind("sides_swapped", SET_ASIDE, "left and right swapped in the label"),
-    FaultKind("mirrored", SET_ASIDE, "mirrored scan: liver on the left of the spleen"),
+    FaultKind("mirrored", SET_ASIDE, "mirrored, turned or upside down: organs in the wrong places"),
     FaultKind("duplicate", SET_ASIDE, "the same scan twice"),
     FaultKind("trailing_axis", REPAIRED, "a fourth dimension of length 1"),
     FaultKind("pixdim", REPAIRED, "voxel size in the header is not that of its affine"),

@@ -1,7 +1,7 @@
 """Faults that a label map shows: values, classes, sides of the body, volumes of organs."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -12,8 +12,13 @@ from abdoseg.label_maps import HIGHEST_ID, as_label_map, has_meaning
 from abdoseg.labels import CLASS_IDS, MIRROR_PAIRS, NAMES
 
 LIVER, SPLEEN = 1, 3
+# Pairs of organs of which the first lies before, or above, the second: by 40 mm and more, or 18 mm and more, in nine
+# anatomies that were measured. One pair alone may be a person's own build (a pelvic kidney, a huge spleen).
+BEFORE = tuple((front, kidney) for front in (1, 4, 9, 11, 12) for kidney in (2, 13))
+ABOVE = ((1, 2), (3, 13), (7, 2), (8, 13), (10, 2), (10, 13), (10, 4), (10, 12))
+LEAST_PAIRS = 2
 WHOLE_TOLERANCE = 1e-3  # scaled whole numbers miss their value by rounding
-LEAST_SIDE_MM = 5.0  # by which the right one of a pair must lie on the left before it is called swapped
+LEAST_SIDE_MM = 5.0  # by which organs must lie the wrong way round
 
 
 class LabelTally:
@@ -67,10 +72,10 @@ class LabelTally:
         """Ids of the classes that are drawn."""
         return [class_id for class_id in CLASS_IDS if self.counts[class_id]]
 
-    def right_left_mm(self, affine: np.ndarray) -> dict[int, float]:
-        """Give the middle of each class along the patient's left-right axis, in mm, larger to the right."""
+    def middles_mm(self, affine: np.ndarray) -> dict[int, np.ndarray]:
+        """Give the middle of each class, (3,) mm, larger to the patient's right, front and head by the affine."""
         return {
-            class_id: float(affine[0, :3] @ (self._index_sums[:, class_id] / self.counts[class_id]) + affine[0, 3])
+            class_id: affine[:3, :3] @ (self._index_sums[:, class_id] / self.counts[class_id]) + affine[:3, 3]
             for class_id in self.present
         }
 
@@ -120,40 +125,51 @@ def label_faults(
         faults.append(fault("unannotated_class", path, what, remedy))
     if not has_meaning(affine):
         return faults
-    # A stray voxel says nothing of sides.
+    # A stray voxel says nothing of places.
     too_small = {class_id for class_id, volume in tally.volumes_cm3(affine).items() if _is_too_small(class_id, volume)}
-    middles = {class_id: x for class_id, x in tally.right_left_mm(affine).items() if class_id not in too_small}
-    return faults + side_faults(path, middles) + volume_faults(path, tally, affine)
+    middles = {class_id: middle for class_id, middle in tally.middles_mm(affine).items() if class_id not in too_small}
+    return faults + place_faults(path, middles, tally.at_edge) + volume_faults(path, tally, affine)
 
 
-def side_faults(path: str | os.PathLike, right_left_mm: dict[int, float]) -> list[Fault]:
-    """Tell by their positions whether the sides of the body are swapped.
+def place_faults(
+    path: str | os.PathLike, middles_mm: Mapping[int, Sequence[float]], at_edge: Collection[int] = ()
+) -> list[Fault]:
+    """Tell by where organs lie whether the scan is mirrored, turned or upside down, or two sides are swapped.
 
-    Liver and spleen tell which side is which. If they have changed sides, the scan is mirrored (its affine is wrong, or
-    the patient has situs inversus); else a pair that has changed sides has swapped ids.
+    Liver and spleen tell which side is which, the kidneys where the back is, and again they, the adrenal glands and the
+    esophagus where the head is. If those have changed places, the affine is wrong (or the patient has situs inversus);
+    else a pair that has changed sides has swapped ids.
 
     Parameters
     ----------
     path : what the sentences name.
-    right_left_mm : middle of each class along the left-right axis, larger to the patient's right.
+    middles_mm : middle of each class, (3,) mm, larger to the patient's right, front and head.
+    at_edge : classes that the scan's edge cuts; where their middles are along the body says nothing.
     """
 
-    def turned(right: int, left: int) -> bool:
-        both = right in right_left_mm and left in right_left_mm
-        return both and right_left_mm[right] < right_left_mm[left] - LEAST_SIDE_MM
+    def turned(right: int, left: int, axis: int = 0) -> bool:
+        both = right in middles_mm and left in middles_mm
+        return both and middles_mm[right][axis] < middles_mm[left][axis] - LEAST_SIDE_MM
 
-    if turned(LIVER, SPLEEN):
+    def all_turned(pairs: Sequence[tuple[int, int]], axis: int, without: Collection[int] = ()) -> list[tuple[int, int]]:
+        there = [pair for pair in pairs if all(one in middles_mm and one not in without for one in pair)]
+        return there if len(there) >= LEAST_PAIRS and all(turned(*pair, axis) for pair in there) else []
+
+    told = ["the liver lies on the left of the spleen"] if turned(LIVER, SPLEEN) else []
+    told += [f"the {NAMES[front]} lies behind the {NAMES[back]}" for front, back in all_turned(BEFORE, 1)[:1]]
+    told += [f"the {NAMES[upper]} lies below the {NAMES[lower]}" for upper, lower in all_turned(ABOVE, 2, at_edge)[:1]]
+    if told:
         remedy = "correct the affine (or the stored voxels), unless the patient has situs inversus"
-        return [fault("mirrored", path, "the liver lies on the left of the spleen", remedy)]
+        return [fault("mirrored", path, " and ".join(told), remedy)]
     swapped = [pair for pair in MIRROR_PAIRS if turned(*pair)]
     if not swapped:
         return []
-    told = " and ".join(f"{NAMES[right]} lies on the left of the {NAMES[left]}" for right, left in swapped)
-    if LIVER in right_left_mm and SPLEEN in right_left_mm:
+    what = " and ".join(f"{NAMES[right]} lies on the left of the {NAMES[left]}" for right, left in swapped)
+    if LIVER in middles_mm and SPLEEN in middles_mm:
         remedy = "liver and spleen are on their sides, so swap the two ids in the label"
     else:
         remedy = "swap the two ids in the label, or correct the scan's affine if it is mirrored"
-    return [fault("sides_swapped", path, f"the {told}", remedy)]
+    return [fault("sides_swapped", path, f"the {what}", remedy)]
 
 
 def volume_faults(path: str | os.PathLike, tally: LabelTally, affine: np.ndarray) -> list[Fault]:

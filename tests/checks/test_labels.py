@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from abdoseg.checks import VOLUME_LIMITS_CM3, FractionError, LabelTally, label_faults, side_faults, whole_values
+from abdoseg.checks import VOLUME_LIMITS_CM3, FractionError, LabelTally, label_faults, place_faults, whole_values
 from abdoseg.labels import CLASS_IDS, NAMES
 
 SHAPE = (20, 12, 9)
@@ -31,9 +31,9 @@ def test_a_tally_is_what_the_whole_map_says():
         assert tally.counts.tolist() == np.bincount(labels.ravel(), minlength=15).tolist()
         assert tally.present == [c for c in CLASS_IDS if c != 4]
         assert tally.at_edge == {1, 2, 3}
-        for class_id, x in tally.right_left_mm(affine).items():
-            expected = (affine[:3, :3] @ np.argwhere(labels == class_id).mean(axis=0) + affine[:3, 3])[0]
-            assert x == pytest.approx(expected)
+        for class_id, middle in tally.middles_mm(affine).items():
+            expected = affine[:3, :3] @ np.argwhere(labels == class_id).mean(axis=0) + affine[:3, 3]
+            assert middle == pytest.approx(expected)
         # The determinant of the matrix is 7: 7 mm3.
         assert tally.volumes_cm3(affine)[2] == pytest.approx((labels == 2).sum() * 0.007)
 
@@ -89,9 +89,43 @@ AT = {1: 60, 3: -70, 2: 50, 13: -50, 7: 25, 8: -25}
     ],
 )
 def test_sides(places, kind, words):
-    found = side_faults("label.nii", places)
+    found = place_faults("label.nii", {class_id: (x, 0, 0) for class_id, x in places.items()})
     assert kinds(found) == [kind] * (kind is not None)
     assert kind is None or words in found[0].message
+
+
+# (right, front, head) mm; kidneys 2 and 13 lie behind and below liver 1, pancreas 4, esophagus 10, adrenal glands 7, 8.
+BODY = {1: (60, 40, 40), 2: (50, -20, 0), 13: (-50, -20, 10), 4: (0, 30, 20), 10: (0, -10, 110), 7: (25, -15, 50)}
+
+
+def changed(**values) -> dict[int, tuple]:
+    return {class_id: values.get(f"c{class_id}", middle) for class_id, middle in BODY.items()}
+
+
+@pytest.mark.parametrize(
+    ("places", "at_edge", "told"),
+    [
+        (BODY, (), None),
+        ({c: (r, -f, h) for c, (r, f, h) in BODY.items()}, (), "the liver lies behind the right kidney;"),
+        ({c: (r, f, -h) for c, (r, f, h) in BODY.items()}, (), "the liver lies below the right kidney;"),
+        # A rotation by 180 degrees, in which left and right stay consistent with each other.
+        ({c: (r, -f, -h) for c, (r, f, h) in BODY.items()}, (), "behind the right kidney and the liver lies below"),
+        # What the scan's edge cuts has its middle anywhere; without the liver, pancreas and gland there is one pair.
+        ({c: (r, f, -h) for c, (r, f, h) in BODY.items()}, (1, 7, 10), None),
+        # A kidney in the pelvis, and one before the liver: not all pairs are turned.
+        (changed(c2=(50, -20, 200)), (), None),
+        (changed(c2=(50, 90, 0)), (), None),
+        # One pair alone says too little; two do.
+        ({1: (60, -40, 0), 2: (50, 0, 0)}, (), None),
+        ({1: (60, -40, 0), 2: (50, 0, 0), 13: (-50, 0, 0)}, (), "the liver lies behind the right kidney;"),
+        # Less than 5 mm.
+        ({1: (60, -4, 0), 2: (50, 0, 0), 13: (-50, 0, 0)}, (), None),
+    ],
+)
+def test_turned_and_upside_down(places, at_edge, told):
+    found = place_faults("label.nii", places, at_edge)
+    assert kinds(found) == ["mirrored"] * (told is not None)
+    assert told is None or told in found[0].message
 
 
 def box(labels: np.ndarray, class_id: int, voxels: int, corner: tuple[int, int, int]) -> None:

@@ -143,6 +143,9 @@ def plant_labels(planter: Planter) -> None:
     plant("1070", "sides_swapped", "label", lambda pair: swap(pair, (2, 13)), classes=(2, 13))
     plant("1071", "mirrored", "label", lambda pair: both(pair, MIRROR))
     plant("1072", "mirrored", "label", lambda pair: both(pair, MIRROR), classes=WEAK)
+    plant("1075", "mirrored", "label", lambda pair: both(pair, np.diag([1.0, -1, 1, 1])), classes=WEAK)
+    plant("1076", "mirrored", "label", lambda pair: both(pair, np.diag([1.0, 1, -1, 1])))
+    plant("1077", "mirrored", "label", lambda pair: both(pair, np.diag([1.0, -1, -1, 1])))
     plant("1073", "organ_volume", "label", set_values(label=with_voxel(1, np.uint8)), classes=(3,))
     plant("1074", "organ_volume", "label", lambda pair: swap(pair, (1, 7)), classes=(1,))
 

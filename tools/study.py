@@ -96,7 +96,7 @@ def _run_set(folder: Path, content: Mapping, difficulty: float, seed: int, threa
         print(f"{title} ...", flush=True)
         with log_file.open("a") as log:
             code = subprocess.run(
-                [sys.executable, "-m", "tools", *command],
+                [sys.executable, "-m", "tools.attached", *command],  # no orphan holds the folder of a killed study
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"OMP_NUM_THREADS": threads},

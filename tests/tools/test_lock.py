@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -19,8 +20,8 @@ with sole_user(sys.argv[1]):
 """
 
 
-def hold(folder) -> subprocess.Popen:
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+def hold(folder, code=HOLD) -> subprocess.Popen:
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "in\n"
     return process
 
@@ -37,6 +38,27 @@ def test_the_second_process_is_told_who_is_there_and_a_killed_one_leaves_the_fol
         first.wait()
     with sole_user(folder):
         assert (folder / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+
+
+FORK = """
+import os, sys, time
+from tools.lock import sole_user
+with sole_user(sys.argv[1]):
+    if os.fork() == 0:
+        time.sleep(2)
+        os._exit(0)
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_workers_of_a_killed_process_are_waited_for(tmp_path):
+    first = hold(tmp_path, FORK)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    start = time.monotonic()
+    with sole_user(tmp_path):
+        assert 0.5 < time.monotonic() - start < 10
 
 
 def test_folders_do_not_disturb_each_other(tmp_path):

@@ -1,0 +1,42 @@
+"""A command ends with the process that started it, also when that one is killed; else it runs as it would alone."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+START = """
+import subprocess, sys, time
+process = subprocess.Popen([sys.executable, "-m", "tools.attached", *sys.argv[1:]])
+print(process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_parent_takes_the_command_along(tmp_path):
+    command = ["phantom", f"--output_dir={tmp_path / 'data'}", "--cases=500", "--workers=1"]
+    parent = subprocess.Popen([sys.executable, "-c", START, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    child = Path(f"/proc/{int(parent.stdout.readline())}")
+    try:
+        wait_for(lambda: any((tmp_path / "data").rglob("*.nii.gz")))
+        assert child.exists()
+    finally:
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    wait_for(lambda: not child.exists())
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_options_and_exit_code_are_the_commands():
+    command = [sys.executable, "-m", "tools.attached", "evaluate", "--nonsense=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Unknown option --nonsense")

@@ -1,0 +1,21 @@
+"""A command that ends when the process that started it does: `python -m tools.attached COMMAND ...`."""
+
+import ctypes
+import signal
+import sys
+from contextlib import suppress
+
+from tools.__main__ import main
+
+SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
+
+
+def end_with_parent() -> None:
+    """Have the system kill this process when the thread that started it ends, however that happens; Linux only."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    sys.exit(main(sys.argv[1:]))

@@ -3,6 +3,7 @@ PYTHON := .venv/bin/python
 DEMO := runs/demo
 
 .PHONY: help install install-test demo demo-cascade study starter ui label-env label-server test test-full lint real-check
+.PHONY: test-hard chaos dependency-audit
 
 help:
 	@echo "make demo          the main job on a data set that it makes itself, in at most 10 minutes on 2 cores"
@@ -14,7 +15,10 @@ help:
 	@echo "make test          the tests (at most 10 minutes)"
 	@echo "make test-full     the slow tests (at most 30 minutes more)"
 	@echo "make real-check    train and score on one real CT, where ../shared/data holds it (at most 30 minutes)"
+	@echo "make test-hard     2,000 malformed inputs (about 20 minutes)"
+	@echo "make chaos         kill a chain of both papers 200 times"
 	@echo "make lint          ruff"
+	@echo "make dependency-audit   ask PyPI for known weaknesses of what is installed"
 
 install: .venv/installed
 install-test: .venv/installed-test
@@ -69,6 +73,18 @@ test: install-test
 
 test-full: install-test label-env
 	$(PYTHON) -m pytest -m slow
+
+test-hard: install-test
+	$(PYTHON) -m pytest -s tests/hard/test_malformed.py --malformed 2000
+
+chaos: install-test
+	$(PYTHON) -m pytest -s tests/hard/test_chaos.py --kills 200
+
+# In an environment of its own, so that it adds nothing to ours.
+dependency-audit: install
+	python3.11 -m venv .venv-audit
+	.venv-audit/bin/python -m pip install -q pip-audit==2.10.1
+	.venv-audit/bin/pip-audit --path $$($(PYTHON) -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 
 lint: install-test
 	.venv/bin/ruff check .

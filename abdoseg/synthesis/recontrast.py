@@ -20,8 +20,8 @@ def recontrast(
 ) -> np.ndarray:
     """Shift the organs of a scan so that each one's median becomes the mean that a contrast gives it.
 
-    Texture and noise stay, and so does everything that nobody drew. At the border of an organ the shift fades over
-    about a voxel, as the partial volumes there do.
+    Texture and noise stay, and so does everything that nobody drew. In the outermost voxels of an organ the shift is
+    smaller, as they are partly something else.
 
     Parameters
     ----------

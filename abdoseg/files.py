@@ -1,5 +1,6 @@
 """Files that are whole or absent: everything is written aside and renamed."""
 
+import errno
 import json
 import os
 import tempfile
@@ -12,11 +13,21 @@ import numpy as np
 
 from abdoseg.nifti import in_file_order, write_nifti
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.ENOTCONN)
 LONGEST_TAIL = 50  # characters, of at most four bytes each
 
 
 class CaseError(ValueError):
     """A scan or label map that cannot be used; the message names the file, the fault and the remedy."""
+
+
+def is_of_the_disk(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, says that a disk is full or a mount gone: no file is to blame for that."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            return True
+        error = error.__cause__
+    return False
 
 
 @contextmanager

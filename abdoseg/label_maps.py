@@ -5,7 +5,7 @@ import os
 import nibabel as nib
 import numpy as np
 
-from abdoseg.files import CaseError
+from abdoseg.files import CaseError, is_of_the_disk
 from abdoseg.labels import CLASS_IDS, NAMES
 from abdoseg.nifti import stored_voxels
 
@@ -64,6 +64,8 @@ def open_image(path: str | os.PathLike) -> nib.Nifti1Image:
         size = os.path.getsize(path)
         image = nib.load(path, mmap=False)
     except Exception as error:  # nibabel has many words for a broken header
+        if is_of_the_disk(error):
+            raise
         raise CaseError(f"{path}: cannot be read ({_words(error)}); it must be an intact NIfTI file.") from error
     if not isinstance(image, nib.Nifti1Image):
         raise CaseError(f"{path}: a {type(image).__name__} file; use NIfTI (.nii or .nii.gz).")
@@ -110,6 +112,8 @@ def read_voxels(image: nib.Nifti1Image, path: str | os.PathLike) -> np.ndarray:
     except MemoryError as error:
         raise CaseError(f"{path}: a volume of shape {image.shape} needs more memory than there is.") from error
     except Exception as error:  # a header that could be opened may still say what no voxels can be
+        if is_of_the_disk(error):
+            raise
         raise CaseError(
             f"{path}: the voxels cannot be read, the file is broken or cut short ({_words(error)})."
         ) from error

@@ -116,6 +116,19 @@ def test_faulty_cases_are_set_aside_and_lose_what_they_had(cases, tmp_path, capl
     assert taken.set_aside[1] == {"id": "2", "image": "2_0000.nii.gz", "reason": failed["2"]}
 
 
+def test_a_case_too_large_for_the_memory_is_set_aside(cases, tmp_path):
+    working = stage(tmp_path)
+    work, large = working.work, cases[1]
+
+    def allocate(case, inputs):
+        return work(case, inputs) if case is not large else np.empty((1 << 15, 1 << 15, 1 << 15))
+
+    working.work = allocate
+    taken = working.take(cases)
+    assert [case["id"] for case, _ in taken.done] == ["1", "3"]
+    assert working.result(taken)["failed"] == {"2": f"{large['label']}: needs more memory than there is."}
+
+
 def test_what_stops_a_stage(cases, tmp_path):
     with pytest.raises(CaseError, match=r"^num_threads is 0; use 1 or more\.$"):
         stage(tmp_path, num_threads=0)

@@ -138,3 +138,28 @@ def test_schema_faults_are_refused_on_writing_and_on_reading(tmp_path, datalist,
     target.write_text(json.dumps(datalist))
     with pytest.raises(ValueError, match=message):
         load_cases(target)
+
+
+@pytest.mark.parametrize("name", ["../0001", "a/b", "/etc/passwd", ".", "..", "x" * 250, "\ud800", "a\0b"])
+def test_an_id_that_could_lead_out_of_a_folder_or_be_no_files_name_is_refused(datalist, tmp_path, name):
+    datalist["testing"][0]["id"] = name
+    with pytest.raises(CaseError, match=r"list\.json: entry 0 of section 'testing' has (the )?id '"):
+        write_datalist(tmp_path / "list.json", datalist)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("key", ["image", "label"])
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", 5, ["x"]])
+def test_a_path_that_no_file_system_takes_is_refused(datalist, tmp_path, key, value):
+    datalist["testing"][0][key] = value
+    with pytest.raises(CaseError, match=rf"list\.json: entry 0 of section 'testing' (has|needs the key) '?{key}"):
+        write_datalist(tmp_path / "list.json", datalist)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"[" * 200_000, b"9" * 10_000, b"\xef\xbb\xbf{}", b"null", b'{"excluded": 3}']
+)
+def test_a_file_that_is_no_datalist_is_named(tmp_path, content):
+    (tmp_path / "list.json").write_bytes(content)
+    with pytest.raises(CaseError, match=r"list\.json: (not a JSON file|a datalist is a JSON object|the section)"):
+        load_cases(tmp_path / "list.json")

@@ -1,11 +1,15 @@
 """Label maps: faults named in one sentence, grids compared, voxels counted."""
 
+import errno
+import gzip
+import os
+
 import nibabel as nib
 import numpy as np
 import pytest
 
 from abdoseg.files import CaseError, write_label_map
-from abdoseg.label_maps import count_voxels, grid_difference, read_label_map, turned_to
+from abdoseg.label_maps import count_voxels, grid_difference, open_image, read_label_map, turned_to
 
 
 def test_counts_agree_with_numpy_in_both_memory_orders():
@@ -67,3 +71,62 @@ def test_unreadable_label_maps_are_named(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3, 2), np.uint8), np.eye(4)), path)
     with pytest.raises(CaseError, match="three dimensions"):
         read_label_map(path)
+
+
+def declare(path, shape: tuple[int, int, int]) -> None:
+    """Let a header declare another shape than its file holds."""
+    raw = bytearray(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+    raw[42:48] = np.array(shape, "<i2").tobytes()
+    path.write_bytes(gzip.compress(bytes(raw)) if path.suffix == ".gz" else bytes(raw))
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_header_that_declares_more_than_its_file_can_hold_is_refused_before_anything_is_allocated(tmp_path, ending):
+    path = tmp_path / f"0001{ending}"
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.uint8), np.eye(4)), path)
+    assert open_image(path).shape == (3, 4, 5)
+    declare(path, (30000, 30000, 30000))
+    with pytest.raises(
+        CaseError, match=rf"0001{ending}: its header declares the shape \(30000, 30000, 30000\), more than"
+    ):
+        open_image(path)
+
+
+def test_the_best_that_gzip_can_do_is_believed(tmp_path):
+    path = tmp_path / "0001.nii.gz"
+    write_label_map(path, np.zeros((300, 300, 300), np.uint8), nib.Nifti1Image(np.zeros((300, 300, 300)), np.eye(4)))
+    assert 27e6 / path.stat().st_size > 150
+    assert not read_label_map(path)[0].any()
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 9))
+    assert not read_label_map(path)[0].any()
+
+
+def test_what_is_no_plain_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    (tmp_path / "folder.nii.gz").mkdir()
+    (tmp_path / "loop.nii.gz").symlink_to("loop.nii.gz")
+    for name, what in (("pipe", "is no plain file"), ("folder", "is no plain file"), ("loop", "there is no such file")):
+        with pytest.raises(CaseError, match=rf"{name}\.nii\.gz: {what}"):
+            open_image(tmp_path / f"{name}.nii.gz")
+
+
+def test_a_plain_file_that_shrinks_after_it_was_opened_is_a_fault_and_kills_nobody(tmp_path):
+    path = tmp_path / "0001.nii"
+    nib.save(nib.Nifti1Image(np.zeros((64, 64, 64), np.uint8), np.eye(4)), path)
+    image = open_image(path)
+    os.truncate(path, 20_000)
+    with pytest.raises(Exception, match="bytes") as error:  # were it mapped, the process would get SIGBUS
+        np.asanyarray(image.dataobj)
+    assert not isinstance(image.dataobj, np.memmap), error
+
+
+def test_a_mount_that_has_gone_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "0001.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.uint8), np.eye(4)), path)
+
+    def gone(*_, **__):
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    monkeypatch.setattr(nib, "load", gone)
+    with pytest.raises(OSError, match="Stale file handle"):
+        open_image(path)

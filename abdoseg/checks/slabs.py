@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import nibabel as nib
 import numpy as np
 
-from abdoseg.files import CaseError
+from abdoseg.files import CaseError, is_of_the_disk
 
 SLAB_VOXELS = 1 << 22
 PIECE_BYTES = 1 << 20
@@ -61,4 +61,6 @@ def read_slabs(
     except MemoryError as error:
         raise CaseError(f"{path}: {x} x {y} voxels a slice need more memory than there is.") from error
     except Exception as error:  # a header that could be opened may still say what no voxels can be
+        if is_of_the_disk(error):
+            raise
         raise CaseError(f"{path}: the voxels cannot be read, the file is broken or cut short ({error}).") from error

@@ -12,7 +12,7 @@ import torch
 from monai.data import MetaTensor, NibabelReader
 from monai.transforms import LoadImaged, Transform
 
-from abdoseg.files import CaseError
+from abdoseg.files import CaseError, is_of_the_disk
 from abdoseg.label_maps import as_label_map, grid_difference, has_meaning, open_image
 from abdoseg.nifti import scan_voxels
 from abdoseg.transforms.geometry import affine_of, empty_image, file_name_of
@@ -69,6 +69,8 @@ class LoadScand(LoadImaged):
         try:
             self._loader(path, reader)
         except Exception as error:
+            if is_of_the_disk(error):
+                raise
             reason = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
             raise CaseError(f"{path}: cannot be read ({reason}); it must be an intact NIfTI file.") from error
 

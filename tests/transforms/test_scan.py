@@ -1,5 +1,7 @@
 """Bad scans get one sentence that names the file; good ones pass unchanged."""
 
+import os
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -110,3 +112,22 @@ def test_label_that_fits(tmp_path):
     save(tmp_path / "A_0000.nii.gz", np.zeros((4, 5, 6), dtype=np.int16))
     label = save(tmp_path / "A.nii.gz", np.full((4, 5, 6), 14, dtype=np.uint8))
     assert torch.equal(load(tmp_path, label)["label"].as_tensor(), torch.full((1, 4, 5, 6), 14.0))
+
+
+def test_an_affine_without_meaning_is_refused(tmp_path):
+    path = tmp_path / "A_0000.nii.gz"
+    image = nib.Nifti1Image(np.ones((4, 5, 6), np.int16), np.eye(4))
+    image.header["pixdim"][1:4] = 1
+    image.header.set_sform(np.diag([1.0, 1, 0, 1]), code=1)
+    image.header.set_qform(None, code=0)
+    nib.save(nib.Nifti1Image(np.ones((4, 5, 6), np.int16), None, image.header), path)
+    with pytest.raises(CaseError, match=r"A_0000.nii.gz: its affine has no meaning; its header must tell voxel size"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_plain_file_is_not_opened(tmp_path, kind):
+    path = tmp_path / "A_0000.nii.gz"
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    with pytest.raises(CaseError, match=r"A_0000.nii.gz: there is no such file; the image must be an existing NIfTI"):
+        load(tmp_path)

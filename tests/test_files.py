@@ -1,0 +1,38 @@
+"""Files are whole or absent, whatever they are called; errors of the disk are told from those of a file."""
+
+import errno
+import os
+
+import pytest
+
+from abdoseg.files import CaseError, atomic_path, is_of_the_disk, write_json
+
+
+@pytest.mark.parametrize("name", ["a.json", "x" * 250 + ".json", "ü" * 120 + ".nii.gz", os.fsdecode(b"\xff\xfe.json")])
+def test_a_name_of_any_length_can_be_written_aside(tmp_path, name):
+    with atomic_path(tmp_path / name) as temporary:
+        assert temporary.name.endswith(name[-7:])
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "whole"
+
+
+def test_what_fails_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path):
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_json(tmp_path / "a.json", {1, 2})
+    with pytest.raises(TypeError, match="data must be str"), atomic_path(tmp_path / "a.json") as temporary:
+        temporary.write_text(b"half")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "1\n"
+
+
+def test_a_full_disk_and_a_gone_mount_are_of_the_disk_also_as_a_cause():
+    with pytest.raises(OSError, match="No space left") as full, open("/dev/full", "w") as file:
+        file.write("x")
+    assert is_of_the_disk(full.value)
+    wrapped = CaseError("0001.nii.gz: cannot be written")
+    wrapped.__cause__ = OSError(errno.ESTALE, "Stale file handle")
+    assert is_of_the_disk(wrapped)
+    assert not is_of_the_disk(FileNotFoundError(errno.ENOENT, "No such file"))
+    assert not is_of_the_disk(CaseError("broken"))

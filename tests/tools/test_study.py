@@ -7,6 +7,7 @@ import yaml
 
 from abdoseg.files import CaseError, write_json
 from abdoseg.labels import NAMES, ORGAN_IDS
+from tools.pipeline import load_pipeline
 from tools.study import DEFINITION, study
 from tools.study_table import collect_study, format_study, verdict
 
@@ -103,6 +104,24 @@ def test_the_command_updates_its_document(tmp_path):
     assert result["study"] == str(tmp_path / "work" / "study.json")
     assert content["outcome"]["0.0"]["claims"][0]["verdict"] == "held"
     assert (tmp_path / "work" / "d0.0_s2" / "data" / "phantom.json").is_file()
+
+
+def test_every_arm_is_scored_by_a_chain():
+    """What the last step reads is what the chains before it write, each from the same teacher."""
+    content = yaml.safe_load(DEFINITION.read_text())
+    written, teachers = [], []
+    for chain in content["chains"]:
+        values = {"data_dir": "data", "work_dir": "work", **chain.get("parameters", {})}
+        only = values.pop("only", "").split(",")
+        keys = {}
+        for stage in load_pipeline(chain["chain"], "demo", values):
+            keys[stage.name] = stage.key(keys, "the data")
+            if only == [""] or stage.name in only:
+                written += stage.outputs
+        teachers.append(keys.get("teacher"))
+    assert {f"work/scores/{arm}.json" for arm in content["arms"]} <= set(written)
+    assert teachers[0] is None
+    assert teachers[1] == teachers[2]
 
 
 def test_a_set_that_fails_is_named_with_its_log(tmp_path, capsys):

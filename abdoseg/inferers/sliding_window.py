@@ -50,7 +50,7 @@ def mirrored_logits(
         for flip, logits in zip(part, views, strict=True):
             logits = _mirrored(logits, flip, flip_logits if swap_sides else flip_image)
             total = logits if total is None else total + logits
-    return total / len(flips)
+    return total if len(flips) == 1 else total.div_(len(flips))
 
 
 def _mirrored(values: torch.Tensor, axes: Sequence[str], flip) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """A whole case as nnU-Net labels it: crop, spline, evenly spread Gaussian windows, and back; for imported plans."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -36,11 +37,12 @@ def label_as_nnunet(volume: Tensor, spacing: Sequence[float], plan: Mapping, log
     spacing = tuple(float(edge) for edge in spacing)
     # The order of the axes is in the weights; their direction cannot be, where the network strides.
     reverse = [axis for axis, letter in enumerate("LPI") if letter in recipe["orientation"]]
-    seen = volume.flip([axis + 1 for axis in reverse])
+    seen = volume.flip([axis + 1 for axis in reverse]) if reverse else volume
     box = nonzero_box(seen[0])
     inside = seen[(slice(None), *box)]
-    image = normalize_ct(inside, plan["normalization"])
-    image = resample_image(image, spacing, plan["spacing"], recipe["resampling"]["image"])
+    settings = recipe["resampling"]["image"]
+    normalize = partial(normalize_ct, normalization=plan["normalization"])
+    image = resample_image(inside, spacing, plan["spacing"], settings, before=normalize)
     logits = logits_of(image, inside)
     shape = inside.shape[1:]
     channels = labels_at(logits, shape, spacing, plan["spacing"], recipe["resampling"]["logits"]).to(volume.device)
@@ -52,11 +54,18 @@ def label_as_nnunet(volume: Tensor, spacing: Sequence[float], plan: Mapping, log
 
 
 def nonzero_box(volume: Tensor) -> tuple[slice, ...]:
-    """Give the slices of the smallest box that holds every voxel of (x, y, z) other than 0; all of it where none is."""
-    filled, box = volume != 0, []
+    """Give the slices of the smallest box that holds every voxel of (x, y, z) other than 0; all of it where none is.
+
+    Looked for from the outside, which is a plane on each side in most scans.
+    """
+    box = []
     for axis in range(3):
-        used = filled.amax(dim=[other for other in range(3) if other != axis]).nonzero().flatten()
-        box.append(slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, volume.shape[axis]))
+        planes = volume.unbind(axis)
+        first = next((index for index, plane in enumerate(planes) if plane.any()), None)
+        if first is None:
+            return tuple(slice(0, n) for n in volume.shape)
+        last = next(index for index in reversed(range(len(planes))) if planes[index].any())
+        box.append(slice(first, last + 1))
     return tuple(box)
 
 

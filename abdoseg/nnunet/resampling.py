@@ -1,6 +1,6 @@
 """nnU-Net's resampling: splines in three dimensions, or slice by slice where the voxels are much thicker than wide."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from abdoseg.transforms.logit_planes import LogitPlanes
 from abdoseg.transforms.resample import nearest_index, restore_labels
 
 ANISOTROPY = 3.0
+# That are float32 at a time.
+PART_VOXELS = 1 << 23
 
 
 def resampled_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> tuple[int, ...]:
@@ -53,15 +55,24 @@ def axis_operator(source: int, target: int, order: int) -> np.ndarray:
     return zoom(np.eye(source), (target / source, 1), order=order, mode="nearest", grid_mode=True)
 
 
-def resample_image(volume: Tensor, spacing: Sequence[float], target: Sequence[float], settings: Mapping) -> Tensor:
+def resample_image(
+    volume: Tensor,
+    spacing: Sequence[float],
+    target: Sequence[float],
+    settings: Mapping,
+    before: Callable[[Tensor], Tensor] = Tensor.float,
+) -> Tensor:
     """Resample an image to the ``target`` spacing, as nnU-Net does before its network.
+
+    Some planes at a time, so that a scan stays as small as its file stores it.
 
     Parameters
     ----------
-    volume : (1, x, y, z) float32.
+    volume : (1, x, y, z), any real type.
     spacing, target : (3,) mm.
     settings : of the plans' ``resampling_fn_data``: ``order`` of the spline (3), ``order_z`` (0) of the axis that
         `separate_axis` finds.
+    before : changes the intensities, voxel by voxel, and gives float32.
 
     Returns
     -------
@@ -70,16 +81,25 @@ def resample_image(volume: Tensor, spacing: Sequence[float], target: Sequence[fl
     """
     shape, size = tuple(volume.shape[1:]), resampled_shape(volume.shape[1:], spacing, target)
     if shape == size:
-        return volume
+        return before(volume)
     apart = separate_axis(spacing, target, settings)
-    together = [axis for axis in range(3) if axis != apart]
-    dims = [axis + 1 for axis in together]
-    lowest, highest = volume.amin(dims, keepdim=True), volume.amax(dims, keepdim=True)
     # What shrinks most goes first, so that the others have less to do.
-    for axis in sorted(together, key=lambda axis: size[axis] / shape[axis]):
-        volume = _apply(volume, axis, size[axis], settings["order"])
-    volume = torch.minimum(torch.maximum(volume, lowest), highest)
-    return volume if apart is None else _apply(volume, apart, size[apart], settings["order_z"])
+    axes = sorted((axis for axis in range(3) if axis != apart), key=lambda axis: size[axis] / shape[axis])
+    through = axes.pop() if apart is None else apart
+    within = [axis + 1 for axis in range(3) if axis != through]
+    parts, lowest, highest = [], [], []
+    for part in volume.split(max(1, PART_VOXELS * shape[through] // volume.numel()), dim=through + 1):
+        part = before(part)
+        lowest.append(part.amin(within, keepdim=True))
+        highest.append(part.amax(within, keepdim=True))
+        for axis in axes:
+            part = _apply(part, axis, size[axis], settings["order"])
+        parts.append(part if apart is None else torch.minimum(torch.maximum(part, lowest[-1]), highest[-1]))
+    together = torch.cat(parts, dim=through + 1)
+    if apart is not None:
+        return _apply(together, apart, size[apart], settings["order_z"])
+    limits = torch.cat(lowest, through + 1).min(), torch.cat(highest, through + 1).max()
+    return _apply(together, through, size[through], settings["order"]).clamp(*limits)
 
 
 def _apply(volume: Tensor, axis: int, size: int, order: int) -> Tensor:

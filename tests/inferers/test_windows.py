@@ -9,7 +9,7 @@ from monai.inferers import SlidingWindowInferer
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import nn
 
-from abdoseg.inferers.windows import Windows, gaussian_weights, slide_windows, stepped_starts
+from abdoseg.inferers.windows import Windows, _Sums, gaussian_weights, slide_windows, stepped_starts
 from abdoseg.nnunet.inference import window_starts, window_weights
 from abdoseg.transforms.resample import restore_labels
 
@@ -137,7 +137,7 @@ def test_without_any_window_all_is_background():
 
 
 def test_planes_do_not_wait_for_the_last_window():
-    """Nor does their memory grow with the scan: 1.5 windows of 10 planes, the next 5 on their way out."""
+    """Nor does their memory grow with the scan, see the next test."""
     seen = []
 
     def predictor(batch):
@@ -151,6 +151,20 @@ def test_planes_do_not_wait_for_the_last_window():
     assert counts[0] == 2  # window 0 is complete where window 1 begins
     assert counts[100] < 25
     assert counts[-1] == len(seen) == 39
+
+
+def test_no_more_planes_are_kept_than_a_window_is_deep():
+    kept = []
+
+    def visited():
+        for z in range(0, 60, 5):
+            yield (0, 0, z), torch.ones(2, *SIZE)
+            kept.append(len(sums.open))
+
+    sums = _Sums((8, 6, 65), gaussian_weights(SIZE))
+    assert sum(1 for _ in sums.planes(visited())) == 65
+    assert kept == [10] * 12
+    assert not sums.open
 
 
 @pytest.mark.parametrize("nearest", [(), (2,), (0,)])

@@ -5,6 +5,7 @@ import pytest
 import torch
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape, resample_data_or_seg_to_shape
 
+from abdoseg.nnunet import resampling
 from abdoseg.nnunet.resampling import labels_at, resample_image, resampled_shape, separate_axis
 
 IMAGE = {"order": 3, "order_z": 0, "force_separate_z": None}
@@ -42,6 +43,26 @@ def test_images_and_labels_are_nnunets(grid, order_z):
     assert resampled_shape(shape, spacing, target) == tuple(wanted_shape)
     np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-5)
     assert np.array_equal(labels.numpy(), channels)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_stored_scan_is_resampled_in_parts(grid, monkeypatch):
+    shape, spacing, target, _ = GRIDS[grid]
+    stored = torch.from_numpy(np.random.default_rng(1).integers(-1024, 3071, (1, *shape), dtype=np.int16))
+
+    def clip(part):
+        parts.append(part.numel())
+        return part.float().clamp(-900, 900) / 100
+
+    parts = []
+    wanted = resample_image(clip(stored), spacing, target, IMAGE)
+    monkeypatch.setattr(resampling, "PART_VOXELS", 1)
+    parts.clear()
+    found = resample_image(stored, spacing, target, IMAGE, before=clip)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    assert found.dtype == torch.float32
+    assert sum(parts) == stored.numel()
+    assert grid == "nothing to do" or max(parts) <= stored.numel() / min(shape)
 
 
 def test_what_the_plans_force():

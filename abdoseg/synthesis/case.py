@@ -10,7 +10,7 @@ from abdoseg.synthesis.contrast import Contrast, draw_contrast
 from abdoseg.synthesis.frame import Frame, draw_frame
 from abdoseg.synthesis.lesions import Tumor, draw_removed, draw_tumors, grow, remove_organs
 from abdoseg.synthesis.look import Look, Painter, draw_look
-from abdoseg.synthesis.scanner import Scanner, acquire, add_surroundings, draw_scanner, in_view
+from abdoseg.synthesis.scanner import Scanner, acquire, add_surroundings, draw_scanner, hide_unseen
 from abdoseg.synthesis.shape import Shape, draw_shape, positions, sample
 from abdoseg.synthesis.tissues import labels_of
 
@@ -65,6 +65,7 @@ def draw(
     phase: str | None = None,
     tumor_share: float = 0.6,
     margin_mm: float = 20.0,
+    unscanned_hu: float | None = None,
 ) -> Parameters:
     """Draw a synthetic scan.
 
@@ -75,6 +76,7 @@ def draw(
     view, size, spacing, margin_mm : of the frame, see `draw_frame`.
     phase : contrast phase, None to draw it, see `draw_contrast`.
     tumor_share : share of the scans that have tumors.
+    unscanned_hu : see `draw_scanner`.
     """
     shape = draw_shape(rng, anatomy)
     frame = draw_frame(rng, anatomy, view, size, spacing, shape.scale, margin_mm)
@@ -86,7 +88,7 @@ def draw(
         look=draw_look(rng),
         removed=draw_removed(rng),
         tumors=draw_tumors(rng, tumor_share),
-        scanner=draw_scanner(rng, frame, body_width),
+        scanner=draw_scanner(rng, frame, body_width, unscanned_hu),
     )
 
 
@@ -103,8 +105,8 @@ def apply(anatomy: Anatomy, parameters: Parameters) -> SyntheticCase:
     label = labels_of(tissues)
     add_surroundings(tissues, hu, frame, parameters.scanner)
     image = acquire(hu, frame, parameters.scanner)
-    unseen = ~in_view(frame, parameters.scanner)
-    label[unseen], organs[unseen] = 0, 0
+    for drawn in (label, organs):
+        hide_unseen(drawn, frame, parameters.scanner)
     return SyntheticCase(image, label, organs, tissues)
 
 

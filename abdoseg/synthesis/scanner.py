@@ -39,6 +39,8 @@ class Scanner:
     table_mm : gap between the back and the table; None for no table.
     arms : sides (-1 left, 1 right) on which an arm lies beside the body.
     circle : radius in mm of the reconstructed circle around the middle, None for the whole square.
+    unscanned : slices at the lower and the upper end that lie beyond the scan.
+    unscanned_hu : what stands there; an inferer pads short scans with the mean that it normalizes by.
     """
 
     blur_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -52,9 +54,13 @@ class Scanner:
     table_mm: float | None = None
     arms: tuple[int, ...] = ()
     circle: float | None = None
+    unscanned: tuple[int, int] = (0, 0)
+    unscanned_hu: float = 0.0
 
 
-def draw_scanner(rng: np.random.Generator, frame: Frame, body_width: float) -> Scanner:
+def draw_scanner(
+    rng: np.random.Generator, frame: Frame, body_width: float, unscanned_hu: float | None = None
+) -> Scanner:
     """Draw an acquisition.
 
     Parameters
@@ -62,12 +68,18 @@ def draw_scanner(rng: np.random.Generator, frame: Frame, body_width: float) -> S
     rng : source of randomness.
     frame : grid of the image. Blur is at least a quarter of a voxel: scans are resampled to the grid.
     body_width : mm, for the field of view.
+    unscanned_hu : with it, three scans in ten end within the frame and have this value beyond; None: none does.
     """
     spacing = np.asarray(frame.spacing)
     streaks = None
     if rng.random() < 0.12:
         streaks = Streaks(float(rng.normal(0, 15)), float(rng.uniform(3, 14)), int(rng.integers(2**32)))
     arms = (-1, 1) if rng.random() < 0.15 else ((int(rng.choice([-1, 1])),) if rng.random() < 0.06 else ())
+    unscanned = (0, 0)
+    if unscanned_hu is not None and rng.random() < 0.3:
+        count = int(rng.uniform(0.1, 0.6) * frame.size[2])
+        below = round(count * rng.choice([0.0, 0.5, 1.0]))
+        unscanned = (below, count - below)
     return Scanner(
         blur_mm=tuple((rng.uniform(0.2, 0.75, 3) * spacing).tolist()),
         thickness_mm=float(rng.choice([0.0, rng.uniform(2.5, 8)], p=[0.5, 0.5])),
@@ -80,6 +92,8 @@ def draw_scanner(rng: np.random.Generator, frame: Frame, body_width: float) -> S
         table_mm=float(rng.uniform(0, 12)) if rng.random() < 0.85 else None,
         arms=arms,
         circle=float(body_width * rng.uniform(0.48, 0.6)) if rng.random() < 0.12 else None,
+        unscanned=unscanned,
+        unscanned_hu=unscanned_hu or 0.0,
     )
 
 
@@ -131,17 +145,28 @@ def acquire(hu: np.ndarray, frame: Frame, scanner: Scanner) -> np.ndarray:
         image = image + np.float32(scanner.shading) * smooth_field(seeds[2], hu.shape, 90.0 / spacing)[0]
     if scanner.streaks is not None:
         image = image + _streaks(frame, scanner.streaks)
+    image = np.maximum(image, np.float32(AIR))
     if scanner.circle is not None:
-        image = np.where(in_view(frame, scanner)[..., None], image, np.float32(AIR))
-    return np.maximum(image, np.float32(AIR))
+        image[~_circle(frame, scanner.circle)] = AIR
+    below, above = scanner.unscanned
+    image[:, :, :below] = scanner.unscanned_hu
+    image[:, :, frame.size[2] - above :] = scanner.unscanned_hu
+    return image
 
 
-def in_view(frame: Frame, scanner: Scanner) -> np.ndarray:
-    """Which columns (x, y) lie in the reconstructed circle."""
+def hide_unseen(label: np.ndarray, frame: Frame, scanner: Scanner) -> None:
+    """Set a label map (x, y, z) to background outside the circle and beyond the scan, in place."""
+    if scanner.circle is not None:
+        label[~_circle(frame, scanner.circle)] = 0
+    below, above = scanner.unscanned
+    label[:, :, :below] = 0
+    label[:, :, frame.size[2] - above :] = 0
+
+
+def _circle(frame: Frame, radius: float) -> np.ndarray:
+    """Which columns (x, y) lie in a circle around the middle."""
     x, y, _ = frame.axes()
-    if scanner.circle is None:
-        return np.ones(frame.size[:2], bool)
-    return np.hypot(x[:, None], y[None, :]) <= scanner.circle
+    return np.hypot(x[:, None], y[None, :]) <= radius
 
 
 def _thick_slices(image: np.ndarray, voxels: float) -> np.ndarray:

@@ -35,6 +35,8 @@ class RandSynthesized(RandomizableTransform):
     tumor_share : share of the scans that have tumors.
     tumor_class : True: the label has tumors as 14; False: they belong to the organ that they grew from, for a network
         of organs alone.
+    unscanned_hu : HU beyond the ends of a scan that is shorter than the image, as an inferer pads it; None: scans are
+        never shorter.
     anatomy_key, image_key, label_key : keys of the `Anatomy` that goes in and the tensors that come out.
 
     Returns
@@ -58,6 +60,7 @@ class RandSynthesized(RandomizableTransform):
         tumor_share: float = 0.6,
         tumor_class: bool = True,
         margin_mm: float = 20.0,
+        unscanned_hu: float | None = None,
         anatomy_key: str = "anatomy",
         image_key: str = "image",
         label_key: str = "label",
@@ -73,6 +76,7 @@ class RandSynthesized(RandomizableTransform):
         self.clock = clock
         self.multiple = int(multiple)
         self.tumor_share, self.tumor_class = tumor_share, tumor_class
+        self.unscanned_hu = unscanned_hu
         self.anatomy_key, self.image_key, self.label_key = anatomy_key, image_key, label_key
 
     def grid(self, progress: float) -> tuple[tuple[int, ...], tuple[float, ...] | None]:
@@ -92,7 +96,14 @@ class RandSynthesized(RandomizableTransform):
         rng = np.random.default_rng(self.R.randint(2**32, size=4, dtype=np.uint32))
         size, spacing = self.grid(1.0 if self.clock is None else self.clock.progress)
         parameters = draw(
-            rng, anatomy, self.view, size, spacing, tumor_share=self.tumor_share, margin_mm=self.margin_mm
+            rng,
+            anatomy,
+            self.view,
+            size,
+            spacing,
+            tumor_share=self.tumor_share,
+            margin_mm=self.margin_mm,
+            unscanned_hu=self.unscanned_hu,
         )
         case = apply(anatomy, parameters)
         label = case.label if self.tumor_class else case.organs

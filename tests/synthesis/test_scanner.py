@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from abdoseg.synthesis import Frame, Scanner, Streaks, acquire, add_surroundings, draw_scanner
-from abdoseg.synthesis.scanner import AIR, in_view
+from abdoseg.synthesis.scanner import AIR, hide_unseen
 from abdoseg.synthesis.tissues import ARM, FAT, TABLE
 from tests.synthesis.small import block_tissues
 
@@ -61,7 +61,24 @@ def test_the_circle_cuts_what_lies_outside():
     image = acquire(RAMP, FRAME, Scanner(circle=30.0))
     # 3 mm voxels: along the middle row, centers at +-1.5, ..., +-28.5 mm lie inside, that is 20.
     assert (image[:, 20, 0] > AIR).sum() == 20
-    assert in_view(FRAME, Scanner(circle=30.0))[:, 20].sum() == 20
+    label = np.ones(FRAME.size, np.uint8)
+    hide_unseen(label, FRAME, Scanner(circle=30.0))
+    assert label[:, 20, 0].sum() == 20
+
+
+def test_beyond_the_ends_of_a_scan_is_padding_and_background():
+    scanner = Scanner(noise=5.0, unscanned=(6, 10), unscanned_hu=77.0)
+    image, label = acquire(RAMP, FRAME, scanner), np.ones(FRAME.size, np.uint8)
+    hide_unseen(label, FRAME, scanner)
+    unscanned = np.r_[0:6, 30:40]
+    assert (image[:, :, unscanned] == 77).all()
+    assert (label[:, :, unscanned] == 0).all()
+    assert (label[:, :, 6:30] == 1).all()
+    assert not (image[:, :, 6:30] == 77).any()
+    drawn = [draw_scanner(np.random.default_rng(seed), FRAME, 300.0, 77.0).unscanned for seed in range(200)]
+    assert np.mean([sum(ends) > 0 for ends in drawn]) == pytest.approx(0.3, abs=0.1)
+    assert max(sum(ends) for ends in drawn) <= 24
+    assert draw_scanner(np.random.default_rng(0), FRAME, 300.0).unscanned == (0, 0)
 
 
 def test_table_and_arms_take_up_air_alone():

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
@@ -90,7 +91,9 @@ def audit(case: Case, healthy: Path, folder: Path, rng: np.random.Generator) -> 
     used = {entry["id"] for section in ("training", "testing") for entry in datalist[section]}
     require(used >= {*HEALTHY, "0101"}, f"of the healthy cases only {sorted(used)} came through")
     require((output / "report.html").stat().st_size > 0, "there is no report")
-    return verdict(case_id(scan), used, {entry["id"]: entry["reason"] for entry in datalist["excluded"]}, victim, scan)
+    return verdict(
+        case, case_id(scan), used, {entry["id"]: entry["reason"] for entry in datalist["excluded"]}, victim, scan
+    )
 
 
 def predict(case: Case, healthy: Path, folder: Path, rng: np.random.Generator) -> tuple[str, str]:
@@ -111,7 +114,7 @@ def predict(case: Case, healthy: Path, folder: Path, rng: np.random.Generator) -
         label = nib.load(output / f"{name}.nii.gz")
         require(bool(np.isfinite(label.affine).all()), "the label map's affine is not finite")
         require(np.asanyarray(label.dataobj).max() <= 14, "the label map holds no classes")
-    return verdict(name, found, json.loads((output / "manifest.json").read_text())["failed"], victim)
+    return verdict(case, name, found, json.loads((output / "manifest.json").read_text())["failed"], victim)
 
 
 def evaluate(case: Case, healthy: Path, folder: Path, rng: np.random.Generator) -> tuple[str, str]:
@@ -127,9 +130,7 @@ def evaluate(case: Case, healthy: Path, folder: Path, rng: np.random.Generator) 
     require(code in (0, 1), f"exit code {code}: {told}")
     scores = json.loads((folder / "scores.json").read_text())
     require(set(scores["cases"]) >= set(HEALTHY), f"of the healthy cases only {sorted(scores['cases'])} were scored")
-    if case.fault in WHILE_READ and case_id(name) not in {*scores["cases"], *scores["failed"]}:
-        return SENTENCE, "the reference had gone before it was listed"
-    return verdict(case_id(name), scores["cases"], scores["failed"], victim)
+    return verdict(case, case_id(name), scores["cases"], scores["failed"], victim)
 
 
 def merge(case: Case, healthy: Path, folder: Path, rng: np.random.Generator) -> tuple[str, str]:
@@ -159,7 +160,7 @@ def merge(case: Case, healthy: Path, folder: Path, rng: np.random.Generator) -> 
     merged = json.loads((folder / "merged" / "datalist.json").read_text())
     used = {entry["id"] for entry in merged["training"]}
     require(used >= {"0001", "0003"}, f"of the healthy cases only {sorted(used)} were merged")
-    return verdict(own["id"], used, {entry["id"]: entry["reason"] for entry in merged["excluded"]}, victim)
+    return verdict(case, own["id"], used, {entry["id"]: entry["reason"] for entry in merged["excluded"]}, victim)
 
 
 def datalist(case: Case, healthy: Path, folder: Path, rng: np.random.Generator) -> tuple[str, str]:
@@ -253,8 +254,10 @@ def call_python(reader: str, path: Path, healthy: Path, output: Path) -> tuple[i
         raise EscapedError(f"{type(error).__name__}: {error}") from error
 
 
-def verdict(name: str, used, failed: dict[str, str], *files: Path) -> tuple[str, str]:
-    """A case is used, or set aside with one sentence that names one of its files."""
+def verdict(case: Case, name: str, used, failed: dict[str, str], *files: Path) -> tuple[str, str]:
+    """A case is used, or set aside with one sentence that names one of its files; the first one was spoiled."""
+    if case.fault in WHILE_READ and name not in {*used, *failed} and not os.path.lexists(files[0]):
+        return SENTENCE, "it had gone before the folder was listed"
     require(name in used or name in failed, f"case {name!r} is lost")
     if name not in failed:
         return RESULT, ""

@@ -10,7 +10,7 @@ import pytest
 
 from tests.hard.chaos import differences, results, run_and_kill, run_undisturbed, write_data
 
-DEFAULT_KILLS = 8
+DEFAULT_KILLS = 25
 KILLS_A_RUN = 8
 
 

@@ -10,6 +10,7 @@ from abdoseg.files import CaseError, write_json
 from abdoseg.manifest import file_hash, read_manifest
 from tools.archive import unpack
 from tools.predict import is_scan
+from tools.trust import check_trusted
 
 LABEL = Path(__file__).with_name("label")
 APP = Path("monailabel", "sample-apps", "monaibundle")
@@ -23,6 +24,7 @@ def serve(
     port: int = 8000,
     host: str = "127.0.0.1",
     environment: str = ".venv-label",
+    trust: bool = False,
 ) -> None:
     """Serve packed bundles by MONAI Label until it is interrupted.
 
@@ -38,6 +40,8 @@ def serve(
         port: Port of the server.
         host: Address that it listens on. Nothing asks for a password: leave it at this machine's own, or guard it.
         environment: Virtual environment with MONAI Label, as `make label-env` makes it.
+        trust: Serve bundles that run other code than this repository's. Without it they are refused, and what they
+            would run is listed.
     """
     python = Path(environment).absolute() / "bin" / "python"
     app = python.parents[1] / APP
@@ -47,6 +51,8 @@ def serve(
         raise CaseError(f"{studies} is no folder; --studies takes a folder of scans or the address of a server.")
     work = Path(work_dir).resolve()
     names = unpack_copies(find_archives(bundles), work)
+    for name in names:
+        check_trusted(work / "app" / "model" / name, trust)
     shutil.copytree(app, work / "app", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     if "://" not in studies:
         studies = str(readable_scans(Path(studies).resolve(), work / "studies"))

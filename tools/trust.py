@@ -8,10 +8,11 @@ from abdoseg.manifest import imported_hash, source_hash
 from tools.chain import BUNDLES
 
 # What Python imports from a folder that a config puts on its path.
+EVALUATED = ("args", "kwargs", "class")  # of a logging.conf
 IMPORTABLE = (".py", ".pyc", ".pyd", ".so", ".pth")
 
 
-def check_trusted(bundle: str | Path, configs: Sequence[Path] = (), trust: bool = False) -> None:
+def check_trusted(bundle: str | Path, trust: bool = False, overlays: Sequence[Path] = ()) -> None:
     """Refuse to run a bundle from elsewhere until the user trusts it; print what it would run.
 
     A bundle is trusted where it is one of this repository's ``bundles``, or holds their configs and Python, byte for
@@ -20,8 +21,8 @@ def check_trusted(bundle: str | Path, configs: Sequence[Path] = (), trust: bool 
     Parameters
     ----------
     bundle : its folder.
-    configs : files that are to be run; ``configs/inference.yaml`` if left out. Overlays count as well.
     trust : whether the user has said so.
+    overlays : further config files that are to be run with its own.
 
     Raises
     ------
@@ -29,7 +30,7 @@ def check_trusted(bundle: str | Path, configs: Sequence[Path] = (), trust: bool 
         If it is from elsewhere and the user has not said that it is trusted.
     """
     bundle = Path(bundle).resolve()
-    found = foreign_code(bundle, configs or [bundle / "configs" / "inference.yaml"])
+    found = foreign_code(bundle, overlays)
     if not found or trust:
         return
     print(f"{bundle} would run:", *(f"  {line}" for line in found), sep="\n")
@@ -39,32 +40,34 @@ def check_trusted(bundle: str | Path, configs: Sequence[Path] = (), trust: bool 
     )
 
 
-def foreign_code(bundle: Path, configs: Sequence[Path]) -> list[str]:
+def foreign_code(bundle: Path, overlays: Sequence[Path] = ()) -> list[str]:
     """List what a bundle would run that is not this repository's, a line each: ``FILE: ID: $expression or target``.
 
     Parameters
     ----------
-    bundle : folder of the bundle.
-    configs : files to be run, merged in order.
+    bundle : folder of the bundle; all its configs are looked at.
+    overlays : further config files.
     """
-    if bundle.resolve().is_relative_to(BUNDLES.resolve()):
-        own = [path for path in configs if path.resolve().is_relative_to(BUNDLES.resolve())]
-    else:
-        own = [path for path in configs if _is_copy(path, bundle.name)]
-    files = [path for path in configs if path not in own]
-    lines = [line for path in files for line in code_in(path)]
-    metadata = bundle / "configs" / "metadata.json"
-    return lines + (code_in(metadata) if metadata.is_file() else []) + _python_in(bundle)
+    configs = [*sorted((bundle / "configs").iterdir()), *overlays]
+    lines = [line for path in configs if not _is_ours(path, bundle.name) for line in code_in(path)]
+    return lines + _python_in(bundle)
 
 
 def code_in(config: Path) -> list[str]:
-    """List the ``$`` expressions and ``_target_`` values of a config, with what its macros take from other files.
+    """List the ``$`` expressions and ``_target_`` values of a config, and the macros that take from other files.
+
+    Python evaluates what a logging.conf tells; other files than YAML and JSON run nothing.
 
     Raises
     ------
     CaseError
         If the file cannot be read.
     """
+    if config.suffix == ".conf":
+        lines = [line.strip() for line in config.read_text(errors="replace").splitlines()]
+        return [f"{config.name}: {line}" for line in lines if line.startswith(EVALUATED)]
+    if config.suffix not in (".yaml", ".yml", ".json"):
+        return []
     from monai.bundle import ConfigParser  # imports torch, which takes seconds
 
     try:
@@ -91,8 +94,11 @@ def _texts(node, name: str = "") -> Iterator[tuple[str, str]]:
             yield from _texts(value, f"{name}#{key}" if name else str(key))
 
 
-def _is_copy(path: Path, bundle: str) -> bool:
+def _is_ours(path: Path, bundle: str) -> bool:
+    """Whether a config is one of this repository's, or a copy byte for byte."""
     ours = BUNDLES / bundle / "configs" / path.name
+    if path.resolve().is_relative_to(BUNDLES.resolve()):
+        return True
     return path.parent.name == "configs" and ours.is_file() and ours.read_bytes() == path.read_bytes()
 
 

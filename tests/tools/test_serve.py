@@ -113,6 +113,16 @@ def test_without_the_servers_environment_or_scans_nothing_is_started(tmp_path):
     assert not (tmp_path / "label").exists()
 
 
+def test_bundles_that_run_other_code_are_not_served_until_they_are_trusted(tmp_path, capsys):
+    archive = packed(tmp_path, "fine_seg", code="print('it ran')")
+    environment, studies = tmp_path / "environment", tmp_path / "studies"
+    (environment / "monailabel" / "sample-apps" / "monaibundle").mkdir(parents=True)
+    studies.mkdir()
+    told = refusal(serve, str(archive), str(studies), str(tmp_path / "l"), 8000, "127.0.0.1", str(environment))
+    assert told.endswith("if you trust them, add --trust.")
+    assert "  abdoseg/__init__.py: Python of its own" in capsys.readouterr().out
+
+
 def test_the_server_gets_scans_that_it_can_read(tmp_path, capsys):
     studies, copies = tmp_path / "studies", tmp_path / "label" / "studies"
     studies.mkdir()

@@ -21,10 +21,6 @@ def copy(tmp_path) -> Path:
     return folder
 
 
-def inference_of(bundle: Path) -> list[Path]:
-    return [bundle / "configs" / "inference.yaml"]
-
-
 @pytest.mark.parametrize(
     "name", [path.name for path in BUNDLES.iterdir() if (path / "configs/inference.yaml").exists()]
 )
@@ -75,7 +71,7 @@ def test_python_beside_the_configs_is_refused_as_they_put_its_folder_on_the_path
     (copy / "cc3d.py").write_text("raise SystemExit")
     (copy / "scripts").mkdir()
     (copy / "scripts" / "__init__.py").write_text("")
-    assert foreign_code(copy, inference_of(copy)) == [
+    assert foreign_code(copy) == [
         "cc3d.py: Python of its own",
         "scripts/__init__.py: Python of its own",
     ]
@@ -84,21 +80,27 @@ def test_python_beside_the_configs_is_refused_as_they_put_its_folder_on_the_path
 def test_another_abdoseg_than_ours_is_refused(copy):
     shutil.copytree(Path(abdoseg.__file__).parent, copy / "abdoseg", ignore=shutil.ignore_patterns("*.pyc"))
     (copy / "abdoseg" / "labels.py").write_text("raise SystemExit")
-    assert "abdoseg/labels.py: Python of its own" in foreign_code(copy, inference_of(copy))
+    assert "abdoseg/labels.py: Python of its own" in foreign_code(copy)
 
 
 def test_code_in_the_metadata_is_listed(copy):
     path = copy / "configs" / "metadata.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "task": "$print(1)"}))
-    assert foreign_code(copy, inference_of(copy)) == ["metadata.json: task: $print(1)"]
+    assert foreign_code(copy) == ["metadata.json: task: $print(1)"]
+
+
+def test_a_changed_logging_conf_is_listed_as_python_evaluates_it(copy):
+    path = copy / "configs" / "logging.conf"
+    path.write_text(path.read_text() + "\n[handler_x]\nargs = (print(1),)\n")
+    assert "logging.conf: args = (print(1),)" in foreign_code(copy)
 
 
 def test_an_overlay_from_elsewhere_counts(tmp_path):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("device: $print(1)\n")
     with pytest.raises(CaseError, match="add --trust"):
-        check_trusted(BUNDLES / "fine_seg", [*inference_of(BUNDLES / "fine_seg"), overlay])
-    check_trusted(BUNDLES / "tumor_cascade", [BUNDLES / "tumor_cascade" / "configs" / "faithful.yaml"])
+        check_trusted(BUNDLES / "fine_seg", overlays=[overlay])
+    check_trusted(BUNDLES / "tumor_cascade", overlays=[BUNDLES / "tumor_cascade" / "configs" / "faithful.yaml"])
 
 
 @pytest.mark.parametrize("content", ["a: [", "!!python/object/apply:os.system [ls]", "\0"])

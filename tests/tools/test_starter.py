@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from abdoseg.datalist import load_cases
 from abdoseg.files import CaseError, write_json, write_label_map
@@ -129,6 +130,21 @@ def test_weights_are_installed_in_half_precision_with_their_card(tmp_path):
         starter(str(root), install=True)
 
 
+def tiny_overlays(folder):
+    """Overlays that make the starter's networks tiny: stage -> path."""
+    student = {"image_size": [16, 16, 16], "anatomy_spacing": 4.0, "stages": []}
+    channels = {"channels": [2, 3, 4], "out_channels": 14, "image_size": [16, 16, 16]}
+    fine = {"_target_": "abdoseg.networks.coarse_to_fine_architecture", "coarse_dir": "@coarse_dir"}
+    overlays = {
+        "teacher": {"default_plan": TINY_PLAN, "anatomy_spacing": 4.0, "stages": []},
+        "coarse": {**student, "architecture": {"kind": "residual_unet", **channels}},
+        "fine": {**student, "architecture": {**fine, "fine": {"kind": "efficient_segnet", **channels}}},
+    }
+    for stage, overlay in overlays.items():
+        (folder / f"{stage}.yaml").write_text(yaml.safe_dump(overlay))
+    return {f"{stage}_overlay": str(folder / f"{stage}.yaml") for stage in overlays}
+
+
 @pytest.mark.slow
 def test_all_stages_train_label_and_are_scored(maps, tmp_path):
     tissues = block_tissues()
@@ -136,10 +152,9 @@ def test_all_stages_train_label_and_are_scored(maps, tmp_path):
     folder.mkdir(parents=True)
     nib.save(nib.Nifti1Image((tissues * 10.0).astype(np.int16), AFFINE), folder / "ct.nii.gz")
     write_label_map(folder / "label_flare.nii.gz", np.where(tissues <= 13, tissues, 0).astype(np.uint8), GRID)
-    steps = {f"{stage}_steps": 1 for stage in ("teacher", "coarse", "fine")}
-    options = {"anatomies": str(maps), "scans": str(tmp_path / "scans"), "phantoms": 0, **steps}
-    result = starter(str(tmp_path / "work"), **options)
-    assert result == {"failed": {}}
+    options = {"anatomies": str(maps), "scans": str(tmp_path / "scans"), "phantoms": 0, **tiny_overlays(tmp_path)}
+    options |= {f"{stage}_steps": 1 for stage in ("teacher", "coarse", "fine")}
+    assert starter(str(tmp_path / "work"), **options) == {"failed": {}}
     for arm in ("teacher", "student"):
         assert set(json.loads((tmp_path / "work" / "scores" / f"{arm}.json").read_text())["cases"]) == {"a"}
     before = (tmp_path / "work" / "teacher" / "weights" / "model.pt").stat().st_mtime_ns

@@ -80,6 +80,9 @@ def write_label_map(path: str | os.PathLike, labels: np.ndarray, like: nib.Nifti
     image = nib.Nifti1Image(in_file_order(labels.astype(np.uint8, copy=False)), like.affine, header)
     image.set_sform(like.affine, code=int(like.header["sform_code"]) or 1)
     if int(like.header["qform_code"]):
-        image.set_qform(like.get_qform(), code=int(like.header["qform_code"]))
+        try:
+            image.set_qform(like.get_qform(), code=int(like.header["qform_code"]))
+        except (ValueError, nib.spatialimages.HeaderDataError):  # a broken one is left out: the sform counts
+            image.set_qform(None, code=0)
     with atomic_path(path) as temporary:
         write_nifti(temporary, image)

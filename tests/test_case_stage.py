@@ -1,5 +1,6 @@
 """What stages share, on a stage that copies labels: what is done again, threads, faults, files found and compared."""
 
+import errno
 import json
 import threading
 from pathlib import Path
@@ -127,6 +128,17 @@ def test_a_case_too_large_for_the_memory_is_set_aside(cases, tmp_path):
     taken = working.take(cases)
     assert [case["id"] for case, _ in taken.done] == ["1", "3"]
     assert working.result(taken)["failed"] == {"2": f"{large['label']}: needs more memory than there is."}
+
+
+def test_a_full_disk_stops_a_stage_and_no_case_is_blamed(cases, tmp_path):
+    working = stage(tmp_path)
+
+    def fail(case, inputs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    working.work = fail
+    with pytest.raises(OSError, match="No space left"):
+        working.take(cases)
 
 
 def test_what_stops_a_stage(cases, tmp_path):

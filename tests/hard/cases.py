@@ -15,7 +15,8 @@ import numpy as np
 from abdoseg.datalist import case_id, load_cases
 from abdoseg.files import CaseError
 from abdoseg.merging import MergeCases
-from tests.hard.malformed import WHILE_READ, changed_while_read, random_name, spoil
+from tests.hard.changing import WHILE_READ, changed_while_read
+from tests.hard.malformed import random_name, spoil
 from tests.hard.malformed_lists import files_below, spoil_list
 from tests.tools.small_data import (
     FIVE,

@@ -2,10 +2,8 @@
 
 import gzip
 import os
-import threading
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -275,7 +273,6 @@ FILE_FAULTS: dict[str, tuple[Callable[[Path, np.random.Generator], None], float]
         (bomb, 0.1),
     )
 }
-WHILE_READ = ("vanishes", "shrinks", "becomes_another", "becomes_a_folder")
 
 
 def spoil(path: Path, rng: np.random.Generator) -> str:
@@ -284,29 +281,3 @@ def spoil(path: Path, rng: np.random.Generator) -> str:
     name = rng.choice(list(FILE_FAULTS), p=weights / weights.sum())
     FILE_FAULTS[name][0](path, rng)
     return str(name)
-
-
-@contextmanager
-def changed_while_read(path: Path, how: str, rng: np.random.Generator) -> Iterator[None]:
-    """Change a file from another thread, some time after the block has begun."""
-    other = truncated_inside if rng.random() < 0.5 else values
-
-    def change() -> None:
-        content = path.read_bytes()
-        if how == "shrinks":
-            os.truncate(path, len(content) // 3)
-            return
-        path.unlink()
-        if how == "becomes_a_folder":
-            path.mkdir()
-        elif how == "becomes_another":
-            path.write_bytes(content)
-            other(path, rng)
-
-    timer = threading.Timer(float(rng.choice([0.0, 0.01, 0.05, 0.2])), change)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()

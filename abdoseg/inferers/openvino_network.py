@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import openvino as ov
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 # Counts the changes of what is exported: names in the cache depend on it.
 EXPORT = 2
 MODEL = "model.xml"
+# Exports that a cache keeps: the networks of one cascade twice over.
+KEPT = 12
 
 
 class AxisNorm(nn.Module):
@@ -123,7 +126,18 @@ def read_or_export(network: nn.Module, shape: Sequence[int], cache: Path | None)
                 temporary.rename(kept)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+        drop_exports(cache)
+    with suppress(OSError):  # a cache that is only lent
+        os.utime(kept)
     return ov.Core().read_model(kept / MODEL)
+
+
+def drop_exports(cache: Path, kept: int = KEPT) -> None:
+    """Delete all but the ``kept`` exports used last, and with them what killed processes have left of one."""
+    with suppress(OSError):  # another process is at it
+        for folder in sorted(cache.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)[kept:]:
+            (folder / MODEL).unlink(missing_ok=True)  # without it the rest is no export any more
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def export(network: nn.Module, shape: Sequence[int]) -> ov.Model:

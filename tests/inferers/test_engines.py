@@ -1,6 +1,7 @@
 """One option chooses what runs a network; OpenVINO answers as PyTorch does and keeps what it has exported."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -140,6 +141,32 @@ class TestOpenVino:
         assert (
             len(list(cache.glob("*/model.xml"))) == len(list(cache.glob("*/model.bin"))) == len(list(cache.iterdir()))
         )
+
+    def test_exports_used_long_ago_are_deleted(self, tmp_path):
+        pytest.importorskip("openvino")
+        from abdoseg.inferers.openvino_network import drop_exports
+
+        for age, name in enumerate(["new", "used", "old", ".tmp-broken", "oldest"]):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "model.xml").touch()
+            (tmp_path / name / "model.bin").touch()
+            os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+        drop_exports(tmp_path, 9)
+        assert len(list(tmp_path.iterdir())) == 5
+        drop_exports(tmp_path, 2)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "used"]
+        assert (tmp_path / "used" / "model.xml").exists()
+        drop_exports(tmp_path / "nowhere")
+
+    def test_an_export_that_is_used_stays(self, cache):
+        from abdoseg.inferers.openvino_network import key_of, read_or_export
+
+        network, image = network_of("nnunet"), noise(1, 1, 16, 16, 16)
+        Engine("openvino", False, cache)(network, image)
+        kept = cache / key_of(network, image.shape[1:])
+        os.utime(kept, (1e9, 1e9))
+        read_or_export(network, image.shape[1:], cache)
+        assert kept.stat().st_mtime > 1.5e9
 
     def test_a_cache_that_cannot_be_written(self, tmp_path, cache, caplog):
         (tmp_path / "file").write_text("no folder")

@@ -1,6 +1,7 @@
 """A network exported to OpenVINO, kept in a cache by the hash of its weights, and compiled for images of one size."""
 
 import copy
+import functools
 import hashlib
 import logging
 import os
@@ -93,7 +94,7 @@ class OpenVinoNetwork:
             options["INFERENCE_PRECISION_HINT"] = "bf16" if amp else "f32"
         model = read_or_export(network, shape, None if cache is None else Path(cache))
         self._shape = tuple(model.output(0).shape)
-        self._request = ov.Core().compile_model(model, "CPU", options).create_infer_request()
+        self._request = core().compile_model(model, "CPU", options).create_infer_request()
         self._lock = threading.Lock()
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -105,6 +106,16 @@ class OpenVinoNetwork:
             self._request.set_output_tensor(ov.Tensor(logits.numpy(), shared_memory=True))
             self._request.infer()
         return logits
+
+
+@functools.cache
+def core() -> ov.Core:
+    """Give OpenVINO's core, the same one as long as the process lives.
+
+    OpenVINO moves the stack on which the thread's signals are handled, and unmaps it with its last core, even while
+    the thread still points there: the next signal with a handler, such as the end of a child, then kills the process.
+    """
+    return ov.Core()
 
 
 def read_or_export(network: nn.Module, shape: Sequence[int], cache: Path | None) -> ov.Model:
@@ -129,7 +140,7 @@ def read_or_export(network: nn.Module, shape: Sequence[int], cache: Path | None)
         drop_exports(cache)
     with suppress(OSError):  # a cache that is only lent
         os.utime(kept)
-    return ov.Core().read_model(kept / MODEL)
+    return core().read_model(kept / MODEL)
 
 
 def drop_exports(cache: Path, kept: int = KEPT) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from abdoseg.files import CaseError, atomic_path, write_json
 
-SUBJECTS = ("predict", "peers", "training", "surfaces")
+SUBJECTS = ("predict", "peers", "teacher", "training", "surfaces")
 
 
 def benchmark(
@@ -17,7 +17,7 @@ def benchmark(
     input: str | None = None,  # noqa: A002 - the name that `predict` has for it
     weights: str | None = None,
     copies: str | int | Sequence[int] | None = None,
-    slices: str | int | Sequence[int] = "129",
+    slices: str | int | Sequence[int] | None = None,
     engines: str | Sequence[str] | None = None,
     work_dir: str | None = None,
     chain: str = "two_stage",
@@ -41,6 +41,10 @@ def benchmark(
     and tells how many times as fast, in how much of the memory, with what agreement, and where the time goes. At 500
     slices the plain pipeline takes 18 GB with the paper's networks.
 
+    `python -m tools benchmark teacher --input SCAN --weights W` labels one scan by turns with the `nnunetv2` package's
+    predictor and with the teacher that has the same weights and nnU-Net's resampling, without test-time augmentation: W
+    holds a teacher of this project's own training, or a model that nnU-Net has trained.
+
     `python -m tools benchmark training --work_dir runs/demo --preset demo` trains some steps of each stage that was
     trained there, in a folder of its own, and then the same network on random images in a plain loop of PyTorch: time a
     step, share of it spent waiting for data, and what a step could take at best.
@@ -49,17 +53,17 @@ def benchmark(
     DSC and by DeepMind's surface-distance, by turns, on one core, and tells both times and the largest difference.
 
     Args:
-        subject: "predict", "peers", "training" or "surfaces".
+        subject: "predict", "peers", "teacher", "training" or "surfaces".
         output: JSON file to write; peers also writes a picture beside it.
         repeats: How often each thing is measured.
         labels: For surfaces, the label map to take; a phantom of 512 x 512 voxels a slice if left out.
         bundle: For predict and peers, the bundle.
-        input: For predict, a scan, a folder of scans or a data list; for peers, a scan.
-        weights: For predict and peers, the folder with model.pt and architecture.json; the bundle's own models/ if left
-            out.
+        input: For predict, a scan, a folder of scans or a data list; for peers and teacher, a scan.
+        weights: For predict, peers and teacher, the folder with model.pt and architecture.json; for the first two the
+            bundle's own models/ if left out.
         copies: For predict, numbers of cases, such as 1,4,16,64: the first scan is labeled so many times over by one
             call of `predict`, which shows what a case costs in a long run and that memory does not grow.
-        slices: For peers, numbers of slices, separated by commas.
+        slices: For peers and teacher, numbers of slices, separated by commas; if left out, the scan is taken as it is.
         engines: For peers, of "openvino", "float32" and "half" (PyTorch), separated by commas; if left out, OpenVINO
             where it is installed, and float32.
         work_dir: For training, the work folder of a chain that has been run.
@@ -90,12 +94,20 @@ def benchmark(
 
         result = benchmark_training(chain, preset, work_dir, _listed(stages), steps, overrides)
         print(format_training(result))
+    elif subject == "teacher":
+        if not input or not weights or overrides or bundle:
+            raise CaseError("benchmark teacher needs --input and --weights, and takes no bundle.")
+        from tools.benchmark_teacher import benchmark_teacher
+        from tools.turns import format_turns
+
+        result = benchmark_teacher(weights, input, repeats, _lengths(slices), pause=pause, gpu=gpu)
+        print(format_turns(result["lengths"]))
     elif not bundle or not input:
         raise CaseError(f"benchmark {subject} needs --bundle and --input.")
     elif subject == "peers":
         from tools.benchmark_peers import benchmark_peers, format_peers
 
-        names, lengths = _listed(engines) or None, [_whole(part, "slices") for part in _listed(slices)]
+        names, lengths = _listed(engines) or None, _lengths(slices)
         result = benchmark_peers(bundle, input, weights, repeats, lengths, names, pause, gpu, overrides)
         print(format_peers(result))
         if output is not None:
@@ -127,6 +139,10 @@ def _listed(value: object) -> list[str]:
     """Parts of an option with commas, which the command line may have split already."""
     parts = value if isinstance(value, list | tuple) else [] if value is None else str(value).split(",")
     return [str(part).strip() for part in parts]
+
+
+def _lengths(slices: object) -> list[int] | None:
+    return [_whole(part, "slices") for part in _listed(slices)] or None
 
 
 def _whole(text: str, option: str) -> int:

@@ -14,7 +14,7 @@ from abdoseg.label_maps import open_volume
 SLICES = 129
 
 
-def scans_of_lengths(scan: Path, lengths: Sequence[int], folder: Path) -> dict[int, str]:
+def scans_of_lengths(scan: Path, lengths: Sequence[int] | None, folder: Path) -> dict[int, str]:
     """Write a scan with several numbers of slices.
 
     It is resampled along z to 129 slices (linearly, same extent in mm). Shorter scans are the middle of that, longer
@@ -23,8 +23,8 @@ def scans_of_lengths(scan: Path, lengths: Sequence[int], folder: Path) -> dict[i
     Parameters
     ----------
     scan : NIfTI file of one volume whose third axis goes along the body.
-    lengths : wanted slices.
-    folder : for the files ``slices129.nii.gz`` and so on; those that are there already stay.
+    lengths : wanted slices; None: the scan as it is, compressed.
+    folder : for the files.
 
     Returns
     -------
@@ -35,21 +35,27 @@ def scans_of_lengths(scan: Path, lengths: Sequence[int], folder: Path) -> dict[i
     CaseError
         If a length is under 2, or the scan is no volume or lies on its side.
     """
+    image = open_volume(scan)
+    if lengths is None:
+        path = folder / "scan.nii.gz"
+        if scan.name.endswith(".gz"):
+            path.symlink_to(scan.absolute())
+        else:
+            nib.save(image, path)
+        return {image.shape[2]: str(path)}
     if min(lengths) < 2:
         raise CaseError(f"--slices is {','.join(map(str, lengths))}; use numbers of 2 and more.")
-    image = open_volume(scan)
     if nib.aff2axcodes(image.affine)[2] not in "SI":
         raise CaseError(f"{scan}: its third axis does not go along the body; give one stored in axial slices.")
     files = {length: folder / f"slices{length}.nii.gz" for length in lengths}
-    if not all(path.is_file() for path in files.values()):
-        volume = np.asanyarray(image.dataobj)
-        factor = SLICES / volume.shape[2]
-        volume = zoom(volume.astype(np.float32), (1, 1, factor), order=1, grid_mode=True, mode="nearest")
-        volume = np.round(volume).astype(np.int16)
-        affine = image.affine.copy()
-        affine[:3, 2] /= factor
-        for length, path in files.items():
-            nib.save(nib.Nifti1Image(volume[:, :, slices_of(length)], affine), path)
+    volume = np.asanyarray(image.dataobj)
+    factor = SLICES / volume.shape[2]
+    volume = zoom(volume.astype(np.float32), (1, 1, factor), order=1, grid_mode=True, mode="nearest")
+    volume = np.round(volume).astype(np.int16)
+    affine = image.affine.copy()
+    affine[:3, 2] /= factor
+    for length, path in files.items():
+        nib.save(nib.Nifti1Image(volume[:, :, slices_of(length)], affine), path)
     return {length: str(path) for length, path in files.items()}
 
 

@@ -1,17 +1,19 @@
 """Label scans with any bundle of the collection, case by case; what is done already is not done again."""
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from abdoseg.datalist import case_id, load_cases
-from abdoseg.files import CaseError, write_json
+from abdoseg.files import CaseError, is_of_the_disk, write_json
 from tools.chain import check_tracking, read_manifest, versions
 from tools.faults import reason_of
 from tools.lock import LOCK_FILE, sole_user
 from tools.stream import Passage, Progress, ended_like_ctrl_c, stream
+from tools.trust import check_trusted
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ def predict(
     overlay: str | None = None,
     series: str | None = None,
     tracking: str | None = None,
+    trust: bool = False,
     **overrides,
 ) -> dict:
     """Label scans with a bundle and write one uint8 label map a scan, on the scan's own grid.
@@ -52,6 +55,8 @@ def predict(
         series: Label these DICOM series instead of one a study: their UIDs, separated by commas.
         tracking: "mlflow" records settings, counts, seconds a scan and the manifest in OUTPUT/mlruns.db, or
             where the environment variable MLFLOW_TRACKING_URI says. The address of an MLflow server records them there.
+        trust: Run a bundle that is not this project's own. Its configs are code: without this option what they would run
+            is listed, and nothing runs.
         overrides: Replace values of the bundle's inference.yaml by their ids, for example --inferer#margin_mm 30,
             --mirror_axes "[]" or --device cpu.
     """
@@ -62,6 +67,7 @@ def predict(
     for name, scan in scans.items():
         if scan.takes_place(targets[name], Path(input)):
             raise CaseError(f"{scan}: its label map would take its place; give another --output than its own folder.")
+    check_trusted(bundle, trust)
     from tools.predictor import Predictor  # imports torch and MONAI, which takes seconds
 
     predictor = Predictor(Path(bundle), folder, Path(weights) if weights else None, overrides, overlay)
@@ -111,6 +117,8 @@ def _label(todo: Mapping, targets: Mapping[str, Path], predictor, manifest: dict
         name = passage.case
         if passage.error is None:
             manifest["seconds"][name] = round(passage.seconds, 3)
+        elif is_of_the_disk(passage.error):
+            raise passage.error
         else:
             logger.debug("%s failed", todo[name], exc_info=passage.error)
             manifest["failed"][name] = reason_of(passage.error, todo[name])
@@ -151,7 +159,7 @@ class NiftiScan:
         return target.exists()
 
     def takes_place(self, target: Path, _source: Path) -> bool:
-        return target.resolve() == Path(self.path).resolve()
+        return os.path.realpath(target) == os.path.realpath(self.path)  # unlike resolve() it bears a link to itself
 
     def read(self, predictor, _target: Path) -> tuple:
         return predictor.read(self.path, self.name)

@@ -127,6 +127,7 @@ def _overlay(folder: Path, name: str) -> Path:
 
 def _check_overrides(overrides: Mapping, parser: ConfigParser, config: Path) -> None:
     options = ("input", "output", "weights", "section", "kind", "cases", "overwrite", "overlay", "series", "tracking")
+    options += ("trust",)
     for name in overrides:
         if name not in parser:
             near = difflib.get_close_matches(name, [*options, *parser.config], n=1)

@@ -48,7 +48,7 @@ def foreign_code(bundle: Path, overlays: Sequence[Path] = ()) -> list[str]:
     bundle : folder of the bundle; all its configs are looked at.
     overlays : further config files.
     """
-    configs = [*sorted((bundle / "configs").iterdir()), *overlays]
+    configs = [*sorted((bundle / "configs").glob("*")), *overlays]
     lines = [line for path in configs if not _is_ours(path, bundle.name) for line in code_in(path)]
     return lines + _python_in(bundle)
 

@@ -146,7 +146,8 @@ def test_long_roi_is_logged(caplog):
     inferer = CoarseToFineInferer(SHAPE, (8, 8, 8), amp=False)
     with caplog.at_level(logging.INFO):
         inferer.region_of_interest(volume, (2.0, 2.0, 20.0), Thresholds(LABELS), "long.nii.gz")
-    assert "long.nii.gz: the region of interest is 600 mm long" in caplog.text
+    assert "long.nii.gz: the region of interest has 32x32x30 voxels (x, y, z) and is 600 mm long." in caplog.text
+    assert "long.nii.gz: that is long" in caplog.text
 
 
 def test_sees_through_the_wrapper_of_distributed_training(tmp_path):

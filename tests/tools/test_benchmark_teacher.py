@@ -13,8 +13,9 @@ from abdoseg.labels import NAMES
 from abdoseg.networks import build_network, complete_architecture
 from abdoseg.nnunet.importing import import_model
 from tests.tools.small_data import PLAN, STUDENT, TEACHER, save_scan, save_weights
-from tools.benchmark_teacher import PEER, benchmark_teacher, format_teacher
+from tools.benchmark_teacher import PEER, benchmark_teacher
 from tools.nnunet_peer import write_nnunet_model
+from tools.turns import format_turns
 
 # No two axes are alike, so that an exchanged one shows.
 UNEVEN = {
@@ -84,4 +85,4 @@ def test_the_teacher_beside_nnunetv2(tmp_path):
     assert part["mean_dsc"]["teacher"] >= 0.999
     assert part["mean_dsc"]["teacher"] == np.mean(list(part["dsc"]["teacher"].values()))
     json.dumps(result)
-    assert f"{part['mean_dsc']['teacher']:.5f}" in format_teacher(result)
+    assert f"{part['mean_dsc']['teacher']:.5f}" in format_turns(result["lengths"])

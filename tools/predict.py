@@ -55,8 +55,8 @@ def predict(
         series: Label these DICOM series instead of one a study: their UIDs, separated by commas.
         tracking: "mlflow" records settings, counts, seconds a scan and the manifest in OUTPUT/mlruns.db, or
             where the environment variable MLFLOW_TRACKING_URI says. The address of an MLflow server records them there.
-        trust: Run a bundle that is not this project's own. Its configs are code: without this option what they would run
-            is listed, and nothing runs.
+        trust: Run a bundle that is not this project's own. Its configs are code: without this option, what they would
+            run is listed, and nothing runs.
         overrides: Replace values of the bundle's inference.yaml by their ids, for example --inferer#margin_mm 30,
             --mirror_axes "[]" or --device cpu.
     """

@@ -69,9 +69,13 @@ def test_a_command_without_its_options_shows_its_help(capsys):
     assert "strong_rule" in capsys.readouterr().out
 
 
+# Of predict: overwrite, overlay, series, tracking, trust.
+UNSET = (False, None, None, None, False)
+
+
 def test_ids_and_other_texts_stay_texts():
     _, named = read("predict", "--bundle 7 --input 0001 --output 1e3 --cases 0001,0002")
-    assert named["positional"] == ("7", "0001", "1e3", None, "testing", None, "0001,0002", False, None, None, None)
+    assert named["positional"] == ("7", "0001", "1e3", None, "testing", None, "0001,0002", *UNSET)
     assert read("evaluate", "p r --cases 1,2 --classes 14")[0][:5] == ("p", "r", None, "1,2", "14")
 
 
@@ -118,7 +122,7 @@ def test_values_reach_the_function_under_their_names():
     }
     _, named = read("predict", "B I O --inferer#margin_mm 30 --overwrite --amp false")
     assert (named["inferer#margin_mm"], named["amp"]) == (30, False)
-    assert named["positional"][-4:] == (True, None, None, None)
+    assert named["positional"][-5:] == (True, *UNSET[1:])
     assert read("plan", "L O --spacing 2,2,2.5 --batch_size 2")[0][4:7] == ((2, 2, 2.5), None, 2)
 
 

@@ -82,7 +82,7 @@ def test_the_teacher_beside_nnunetv2(tmp_path):
     assert all(figures["wall_s"]["n"] == 2 for figures in part["arms"].values())
     assert part["faster"]["teacher"]["n"] == 2
     assert len(part["dsc"]["teacher"]) > 1
-    # Random weights: near-ties, in classes of few voxels. tests/nnunet/test_trained_models.py asks 0.999 of trained ones.
+    # Random weights: near-ties in classes of few voxels; test_trained_models.py asks trained ones for 0.999.
     assert part["mean_dsc"]["teacher"] > 0.98
     assert part["mean_dsc"]["teacher"] == np.mean(list(part["dsc"]["teacher"].values()))
     json.dumps(result)

@@ -185,11 +185,14 @@ def format_efficiency(result: Mapping) -> str:
     figures = list(result["summary"]["cold"])
     rows = [["", *result["summary"]]]
     for name in figures:
-        rows.append([name, *(_told(part.get(name)) for part in result["summary"].values())])
+        rows.append([name, *(format_spread(part.get(name)) for part in result["summary"].values())])
     count = len(result["cases"])
     head = f"{count} scans, each {result['repeats']} times cold and warm: median [least, most]"
     return "\n".join([head, columns(rows), MEANING])
 
 
-def _told(spread: Mapping | None) -> str:
-    return "-" if spread is None else f"{spread['median']:g} [{spread['least']:g}, {spread['most']:g}]"
+def format_spread(spread: Mapping | None, style: str = "g") -> str:
+    """Median, least and most as text, in a format such as ".2f"; "-" where there is none."""
+    if spread is None:
+        return "-"
+    return f"{spread['median']:{style}} [{spread['least']:{style}}, {spread['most']:{style}}]"

@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from abdoseg.files import CaseError
 from abdoseg.handlers import ProgressiveResize
 from tools.allocator import keep_freed_memory
-from tools.benchmark_predict import spread
+from tools.benchmark_predict import format_spread, spread
 from tools.chain import Stage
 from tools.pipeline import load_pipeline
 from tools.score_tables import columns
@@ -162,16 +162,12 @@ def format_training(result: Mapping) -> str:
             [
                 name,
                 "x".join(map(str, part["batch"])),
-                _told(part["step_s"]),
+                format_spread(part["step_s"], ".3f"),
                 f"{part['waiting']:.1%}",
-                _told(part["plain_s"]),
+                format_spread(part["plain_s"], ".3f"),
                 f"{part['of_plain']:.2f}",
                 str(part["cases"]),
                 f"{part['prepare_s']:.1f}",
             ]
         )
     return "\n".join([columns(rows), f"{result['device']}, {result['threads']} threads; medians [least, most]"])
-
-
-def _told(seconds: Mapping) -> str:
-    return f"{seconds['median']:.3f} [{seconds['least']:.3f}, {seconds['most']:.3f}]"

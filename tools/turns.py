@@ -9,7 +9,7 @@ from abdoseg.files import CaseError
 from abdoseg.label_maps import open_volume
 from abdoseg.labels import CLASS_IDS, NAMES
 from abdoseg.metrics import dice
-from tools.benchmark_predict import summarize_runs
+from tools.benchmark_predict import format_spread, summarize_runs
 from tools.score_tables import columns
 from tools.warm_process import WarmProcess
 
@@ -84,8 +84,8 @@ def format_turns(lengths: Mapping[int, Mapping]) -> str:
     for length, part in lengths.items():
         for name, figures in part["arms"].items():
             peak, faster, dsc = figures.get("host_peak_mb"), part["faster"].get(name), part["dsc"].get(name)
-            row = [str(length), name, _told(figures["wall_s"]), "-" if peak is None else f"{peak['most']:.0f}"]
-            row.append("-" if faster is None else _told(faster))
+            row = [str(length), name, format_spread(figures["wall_s"], ".2f")]
+            row += ["-" if peak is None else f"{peak['most']:.0f}", format_spread(faster, ".2f")]
             row.append(str(part["memory_share"].get(name) or "-"))
             row += ["-", "-"] if dsc is None else [f"{part['mean_dsc'][name]:.5f}", f"{min(dsc.values()):.5f}"]
             rows.append(row)
@@ -93,7 +93,3 @@ def format_turns(lengths: Mapping[int, Mapping]) -> str:
         f"{length} slices: {len(next(iter(part['dsc'].values())))} classes found" for length, part in lengths.items()
     ]
     return "\n".join([columns(rows), *found])
-
-
-def _told(spread: Mapping) -> str:
-    return f"{spread['median']:.2f} [{spread['least']:.2f}, {spread['most']:.2f}]"

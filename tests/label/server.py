@@ -36,7 +36,8 @@ class Server:
             port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
         options = {"bundles": bundles, "studies": studies, "work_dir": work, "port": port, "environment": ENVIRONMENT}
-        command = [sys.executable, "-m", "tools", "serve"]
+        # Its bundles are shortened, hence no more what this repository trusts by itself.
+        command = [sys.executable, "-m", "tools", "serve", "--trust"]
         command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MONAI"))}
         with self.log.open("w") as log:

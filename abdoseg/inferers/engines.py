@@ -41,6 +41,7 @@ class Engine:
         self.amp = check_amp(amp)
         self.cache = cache
         self._compiled: WeakKeyDictionary = WeakKeyDictionary()
+        self._last = None
 
     def __call__(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Give the logits of a batch.
@@ -59,6 +60,9 @@ class Engine:
             with autocast_for(device, self.amp):
                 return network(images.to(device))
         compiled = self._compile(network, images.shape[1:])
+        if self._last not in (None, compiled):
+            self._last.release()  # networks take turns: the memory of one is enough
+        self._last = compiled
         logits = [compiled(image) for image in images.to(device).split(1)]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
 

@@ -94,7 +94,8 @@ class OpenVinoNetwork:
             options["INFERENCE_PRECISION_HINT"] = "bf16" if amp else "f32"
         model = read_or_export(network, shape, None if cache is None else Path(cache))
         self._shape = tuple(model.output(0).shape)
-        self._request = core().compile_model(model, "CPU", options).create_infer_request()
+        self._compiled = core().compile_model(model, "CPU", options)
+        self._request = self._compiled.create_infer_request()
         self._lock = threading.Lock()
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -106,6 +107,11 @@ class OpenVinoNetwork:
             self._request.set_output_tensor(ov.Tensor(logits.numpy(), shared_memory=True))
             self._request.infer()
         return logits
+
+    def release(self) -> None:
+        """Give back the memory of the activations, until the next image: 1.7 GB of the paper's fine network."""
+        with self._lock:
+            self._compiled.release_memory()
 
 
 @functools.cache

@@ -66,11 +66,12 @@ class PlanInferer(Inferer):
     components. Volumes smaller than the patch are padded with the training set's mean.
 
     A plan that was imported from nnU-Net (`abdoseg.nnunet`) is followed to the letter, see `label_as_nnunet`: scans as
-    its network has seen them, mirrored along no axis that it was not trained with, and no sides exchanged.
+    its network has seen them, and no sides exchanged.
 
     Parameters
     ----------
-    plan : dictionary with ``spacing`` (mm), ``patch_size`` (voxels), both (x, y, z), and ``normalization`` (HU).
+    plan : dictionary with ``spacing`` (mm), ``patch_size`` (voxels), both (x, y, z), and ``normalization`` (HU). Where
+        it has ``mirror_axes``, its network was trained with scans mirrored along these alone, and no others are taken.
     overlap : of neighboring windows, 0.5 in nnU-Net.
     mirror_axes : test-time augmentation: names from `abdoseg.transforms.FLIP_AXES`; all three double the time thrice.
     components : rules for the label map; the default keeps the largest component of each organ; None: every voxel.
@@ -114,7 +115,8 @@ class PlanInferer(Inferer):
         self.plan = plan
         self.image_mode = check_resize_mode(image_mode)
         imported = plan.get(IMPORTED)
-        self.mirror_axes = tuple(axis for axis in mirror_axes if not imported or axis in imported["mirror_axes"])
+        learned = (imported or plan).get("mirror_axes", mirror_axes)
+        self.mirror_axes = tuple(axis for axis in mirror_axes if axis in learned)
         self.components = components
         self.logits_device = logits_device
         self.engine = engine or Engine("torch", amp)

@@ -23,6 +23,10 @@ class WithBackground(StrictModule):
         self.network = network
         self.highest_id_wins = highest_id_wins
 
+    def extra_repr(self) -> str:
+        """Tell the rule: exports are kept by what a network says of itself."""
+        return f"highest_id_wins={self.highest_id_wins}"
+
     def forward(self, image: Tensor) -> Tensor:
         """Map an image (B, in, x, y, z) to logits (B, 1 + C, x, y, z), background first."""
         logits = self.network(image)

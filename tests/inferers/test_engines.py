@@ -12,6 +12,7 @@ from abdoseg.files import CaseError
 from abdoseg.inferers import CoarseToFineInferer, Engine, PlanInferer, engines
 from abdoseg.networks import CoarseToFineNetwork, build_network
 from tests.inferers.stand_ins import blocks, ras_scan
+from tools.efficiency import process_memory
 
 CPU = torch.device("cpu")
 STUDENT = {"channels": [4, 8], "image_size": [16, 16, 16]}
@@ -116,6 +117,15 @@ class TestOpenVino:
         kept = first.clone()
         engine(network, torch.ones(1, 1, 16, 16, 16))
         assert torch.equal(first, kept)
+
+    def test_networks_that_take_turns_need_the_memory_of_one(self, cache):
+        large, small, engine = network_of("residual_unet"), network_of("nnunet"), Engine("openvino", False, cache)
+        image = noise(1, 1, 96, 96, 96)
+        first = engine(large, image)
+        alone = process_memory(os.getpid())
+        engine(small, noise(1, 1, 16, 16, 16))
+        assert alone - process_memory(os.getpid()) > 30  # a map of 4 channels has 14 MiB here
+        assert torch.equal(engine(large, image), first)
 
     @pytest.mark.slow
     def test_exports_are_kept_by_weights_and_size(self, tmp_path, caplog):

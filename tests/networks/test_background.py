@@ -67,3 +67,8 @@ def test_scripted_wrapper_follows_the_mode():
 
     for training in (True, False):
         assert torch.equal(scripted.train(training)(logits), network.train(training)(logits))
+
+
+def test_a_network_tells_its_rule():
+    """Exports of a network are kept by what it says of itself and by its weights, which are the same."""
+    assert str(WithBackground(Given(), True)) != str(WithBackground(Given(), False))

@@ -16,9 +16,11 @@ from abdoseg.networks.coarse_weights import coarse_to_fine_architecture, fill_co
 from abdoseg.networks.efficient_segnet import EfficientSegNet
 from abdoseg.networks.nnunet import build_dynunet
 from abdoseg.networks.residual_unet import ResidualUNet
+from abdoseg.networks.starting import STARTER_FOLDER, start_from, weights_folder
 
 __all__ = [
     "ARCHITECTURE_FILE",
+    "STARTER_FOLDER",
     "CascadeNetwork",
     "CoarseToFineNetwork",
     "EfficientSegNet",
@@ -37,7 +39,9 @@ __all__ = [
     "load_coarse",
     "read_architecture",
     "read_state",
+    "start_from",
     "unwrap",
+    "weights_folder",
     "write_architecture",
     "write_state",
 ]

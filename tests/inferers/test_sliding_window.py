@@ -120,6 +120,13 @@ def test_mirrored_body_gives_mirrored_labels_with_sides_swapped():
     assert {2, 13} <= set(straight.unique().tolist())
 
 
+def test_a_network_that_was_trained_unmirrored_sees_no_mirrored_scan():
+    axes = ["left-right", "inferior-superior"]
+    assert PlanInferer(PLAN, mirror_axes=axes).mirror_axes == tuple(axes)
+    assert PlanInferer({**PLAN, "mirror_axes": ["inferior-superior"]}, mirror_axes=axes).mirror_axes == (axes[1],)
+    assert PlanInferer({**PLAN, "mirror_axes": []}, mirror_axes=axes).mirror_axes == ()
+
+
 def test_largest_component_is_kept_unless_switched_off():
     volume = blocks((24, 30, 20), [KIDNEY, ((slice(18, 20), slice(22, 24), slice(2, 4)), 300.0)])
     scan = ras_scan(volume, (2, 2, 2))

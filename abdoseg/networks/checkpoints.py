@@ -88,18 +88,6 @@ def load_checkpoint(path: str | os.PathLike, network: nn.Module, key: str | None
     return network
 
 
-def start_from(network: nn.Module, folder: str | os.PathLike | None = None) -> None:
-    """Fill a network that is about to be trained from ``folder``/model.pt; None leaves it as it is.
-
-    Raises
-    ------
-    FileNotFoundError, CaseError
-        See ``load_checkpoint``.
-    """
-    if folder is not None:
-        load_checkpoint(Path(folder) / CHECKPOINT_FILE, network)
-
-
 def load_coarse(container: nn.Module, path: str | os.PathLike) -> nn.Module:
     """Fill the coarse part of a coarse-to-fine network from a checkpoint of the coarse stage.
 

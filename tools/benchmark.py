@@ -1,11 +1,11 @@
-"""Measure speed and memory on this machine: of labeling scans, beside peers, of training, of comparing surfaces."""
+"""Measure speed and memory on this machine: of labeling, beside peers, of training, of surfaces, of many cases."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from abdoseg.files import CaseError, atomic_path, write_json
 
-SUBJECTS = ("predict", "peers", "teacher", "training", "surfaces")
+SUBJECTS = ("predict", "peers", "teacher", "training", "surfaces", "growth")
 
 
 def benchmark(
@@ -52,9 +52,14 @@ def benchmark(
     `python -m tools benchmark surfaces` compares the surfaces of one scan at full resolution by this project's surface
     DSC and by DeepMind's surface-distance, by turns, on one core, and tells both times and the largest difference.
 
+    `python -m tools benchmark growth --work_dir runs/growth --output scaling.json` makes data sets of 10, 100, 1,000
+    and 10,000 tiny scans and takes each step of the chains over them, from audit to scores, in a process of its own:
+    seconds, peak memory, bytes written. Each measurement stays in the work folder and is not repeated, so that the
+    command can be stopped, or given in parts: --stages audit,merge --copies 1000. docs/scaling.md tells what was found.
+
     Args:
-        subject: "predict", "peers", "teacher", "training" or "surfaces".
-        output: JSON file to write; peers also writes a picture beside it.
+        subject: "predict", "peers", "teacher", "training", "surfaces" or "growth".
+        output: JSON file to write; peers and growth also write a picture beside it.
         repeats: How often each thing is measured.
         labels: For surfaces, the label map to take; a phantom of 512 x 512 voxels a slice if left out.
         bundle: For predict and peers, the bundle.
@@ -62,14 +67,19 @@ def benchmark(
         weights: For predict, peers and teacher, the folder with model.pt and architecture.json; for the first two the
             bundle's own models/ if left out.
         copies: For predict, numbers of cases, such as 1,4,16,64: the first scan is labeled so many times over by one
-            call of `predict`, which shows what a case costs in a long run and that memory does not grow.
-        slices: For peers and teacher, numbers of slices, separated by commas; if left out, the scan is taken as it is.
+            call of `predict`, which shows what a case costs in a long run and that memory does not grow. For growth,
+            the sizes of the data sets.
+        slices: For predict, peers and teacher, numbers of slices that the scan is brought to, separated by commas; if
+            left out, it is taken as it is.
         engines: For peers, of "openvino", "float32" and "half" (PyTorch), separated by commas; if left out, OpenVINO
             where it is installed, and float32.
-        work_dir: For training, the work folder of a chain that has been run.
+        work_dir: For training, the work folder of a chain that has been run; for growth, a folder for the data sets and
+            the figures.
         chain: For training, the chain, as `run` takes it.
         preset: For training, the chain's preset.
-        stages: For training, the trainings to measure, separated by commas; if left out, all that have been done.
+        stages: For training, the trainings to measure, separated by commas; if left out, all that have been done. For
+            growth, the steps, each of which needs those before it: chain_start, audit, audit_again, data_list, plan,
+            merge, merge_again, training_start, first_epoch, epoch, predict, predict_again, evaluate.
         steps: For training, how many steps are measured, after three that are not.
         pause: For predict and peers, seconds between two samples of the memory.
         gpu: For predict and peers, the index of the card to watch, as nvidia-smi counts.
@@ -94,6 +104,16 @@ def benchmark(
 
         result = benchmark_training(chain, preset, work_dir, _listed(stages), steps, overrides)
         print(format_training(result))
+    elif subject == "growth":
+        if work_dir is None or overrides or bundle or input or weights:
+            raise CaseError("benchmark growth needs --work_dir, and takes --copies, --stages and --output only.")
+        from tools.benchmark_figure import growth_figure
+        from tools.benchmark_growth import COUNTS, benchmark_growth, format_growth
+
+        counts = [_whole(part, "copies") for part in _listed(copies)] or COUNTS
+        result = benchmark_growth(work_dir, counts, _listed(stages))
+        print(format_growth(result))
+        _draw(output, growth_figure, result)
     elif subject == "teacher":
         if not input or not weights or overrides or bundle:
             raise CaseError("benchmark teacher needs --input and --weights, and takes no bundle.")
@@ -110,18 +130,14 @@ def benchmark(
         names, lengths = _listed(engines) or None, _lengths(slices)
         result = benchmark_peers(bundle, input, weights, repeats, lengths, names, pause, gpu, overrides)
         print(format_peers(result))
-        if output is not None:
-            from tools.benchmark_figure import peers_figure
+        from tools.benchmark_figure import peers_figure
 
-            picture = Path(output).with_suffix(".png")
-            with atomic_path(picture) as temporary:
-                temporary.write_bytes(peers_figure(result))
-            print(f"picture: {picture}")
+        _draw(output, peers_figure, result)
     else:
         from tools.benchmark_predict import benchmark_copies, benchmark_predict, format_copies, format_efficiency
 
         if copies is None:
-            result = benchmark_predict(bundle, input, weights, repeats, pause, gpu, overrides)
+            result = benchmark_predict(bundle, input, weights, repeats, pause, gpu, overrides, _lengths(slices))
             print(format_efficiency(result))
         else:
             counts = [_whole(part, "copies") for part in _listed(copies)]
@@ -133,6 +149,16 @@ def benchmark(
         write_json(output, result)
         print(f"figures: {output}")
     return result
+
+
+def _draw(output: str | None, figure: Callable[[Mapping], bytes], result: Mapping) -> None:
+    """Write the picture of a result beside its JSON file, if there is to be one."""
+    if output is None:
+        return
+    picture = Path(output).with_suffix(".png")
+    with atomic_path(picture) as temporary:
+        temporary.write_bytes(figure(result))
+    print(f"picture: {picture}")
 
 
 def _listed(value: object) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from abdoseg.files import CaseError
 from abdoseg.label_maps import open_volume
+from tools.benchmark_scans import scans_of_lengths
 from tools.efficiency import card_memory
 from tools.predict import find_scans
 from tools.score_tables import columns
@@ -27,7 +28,14 @@ MEANING = (
 
 
 def benchmark_predict(
-    bundle: str, source: str, weights: str | None, repeats: int, pause: float, gpu: int, overrides: Mapping
+    bundle: str,
+    source: str,
+    weights: str | None,
+    repeats: int,
+    pause: float,
+    gpu: int,
+    overrides: Mapping,
+    slices: Sequence[int] | None = None,
 ) -> dict:
     """Time `predict` on each scan, cold and warm, and sample its memory.
 
@@ -38,6 +46,8 @@ def benchmark_predict(
     repeats : how often each scan is labeled cold, and warm.
     pause : seconds between two samples.
     gpu : index of the card to watch, where there is one.
+    slices : lengths that the scan is brought to, see `scans_of_lengths`; ``source`` is a file then. None takes the
+        scans as they are.
 
     Returns
     -------
@@ -49,7 +59,25 @@ def benchmark_predict(
     CaseError
         If there is no scan, or the warm process fails.
     """
-    scans = {name: str(Path(scan).absolute()) for name, scan in find_scans(Path(source)).items()}
+    with tempfile.TemporaryDirectory() as folder:
+        if slices is None:
+            scans = {name: str(Path(scan).absolute()) for name, scan in find_scans(Path(source)).items()}
+        else:
+            made = scans_of_lengths(Path(source), slices, Path(folder))
+            scans = {f"{length} slices": path for length, path in made.items()}
+        return _measure(scans, bundle, weights, repeats, pause, gpu, overrides)
+
+
+def _measure(
+    scans: Mapping[str, str],
+    bundle: str,
+    weights: str | None,
+    repeats: int,
+    pause: float,
+    gpu: int,
+    overrides: Mapping,
+) -> dict:
+    """Figures of each scan (id -> file), cold and warm."""
     settings = str(Path(bundle).absolute()), str(Path(weights).absolute()) if weights else None, dict(overrides)
     card = card_memory(gpu)
     cold, failed = {}, {}
@@ -182,13 +210,19 @@ def spread(values: Sequence[float]) -> dict:
 
 def format_efficiency(result: Mapping) -> str:
     """The figures as a table for the terminal: medians, with the least and the most."""
+    cases = [["scan", "voxels", "s cold", "s warm", "peak MB cold", "peak MB warm"]]
+    for name, case in result["cases"].items():
+        kinds = [summarize_runs(case[kind]) for kind in ("cold", "warm")]
+        seconds = [format_spread(kind["wall_s"], ".2f") for kind in kinds]
+        peaks = [format_spread(kind.get("host_peak_mb"), ".0f") for kind in kinds]
+        cases.append([name, "x".join(map(str, case["shape"])), *seconds, *peaks])
     figures = list(result["summary"]["cold"])
     rows = [["", *result["summary"]]]
     for name in figures:
         rows.append([name, *(format_spread(part.get(name)) for part in result["summary"].values())])
     count = len(result["cases"])
     head = f"{count} scans, each {result['repeats']} times cold and warm: median [least, most]"
-    return "\n".join([head, columns(rows), MEANING])
+    return "\n".join([columns(cases), head, columns(rows), MEANING])
 
 
 def format_spread(spread: Mapping | None, style: str = "g") -> str:

@@ -39,7 +39,10 @@ def test_runs_are_summed_up():
     assert summary["host_peak_mb"] == {"median": 120.0, "least": 100.0, "most": 300.0, "n": 3}
     assert summary["card_peak_mb"]["n"] == 1
     assert "period_s" not in summary
-    told = format_efficiency({"cases": {"a": {}}, "repeats": 3, "summary": {"cold": summary, "warm": summary}})
+    case = {"shape": [8, 8, 6], "cold": [run(2.0, 200.0), run(4.0, 300.0)], "warm": [run(1.0, 100.0)]}
+    told = format_efficiency({"cases": {"a": case}, "repeats": 3, "summary": {"cold": summary, "warm": summary}})
+    row = " ".join(told.splitlines()[1].split())
+    assert row == "a 8x8x6 3.00 [2.00, 4.00] 1.00 [1.00, 1.00] 250 [200, 300] 100 [100, 100]"
     (line,) = (line for line in told.splitlines() if line.startswith("wall_s"))
     assert line.split("  ")[-1].strip() == "2 [1, 4]"
 
@@ -79,6 +82,9 @@ def test_predict_cold_and_warm(tmp_path):
     assert cold["host_peak_mb"]["median"] > 200
     assert cold["host_auc_mb_s"]["median"] < cold["host_peak_mb"]["most"] * cold["wall_s"]["most"]
     assert 0.1 < cold["period_s"]["median"] < 0.3
+    options["input"] = str(tmp_path / "scans" / "0001_0000.nii.gz")
+    lengths = benchmark("predict", **options, repeats=1, device="cpu", slices="40,9")
+    assert {name: case["shape"][2] for name, case in lengths["cases"].items()} == {"40 slices": 40, "9 slices": 9}
 
 
 def test_a_picture_without_samples_of_memory():

@@ -1,4 +1,4 @@
-"""Picture of a comparison with the plain MONAI pipeline: seconds and memory against slices, and where the time goes."""
+"""Pictures of benchmarks: of the comparison with a plain MONAI pipeline, and of growth with the number of cases."""
 
 from collections.abc import Mapping, Sequence
 
@@ -39,6 +39,28 @@ def _curve(axes: Axes, spreads: Mapping[int, Mapping | None], scale: float, labe
     )
     for n, one in found.items():
         axes.plot([n, n], [one["least"] / scale, one["most"] / scale], color=color, linewidth=1.4)
+
+
+def growth_figure(result: Mapping) -> bytes:
+    """PNG of what `benchmark_growth` gives: seconds and peak memory of each step against the number of cases."""
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    seconds, memory = figure.subplots(1, 2)
+    for index, (name, found) in enumerate(result["steps"].items()):
+        counts = [int(count) for count in found]
+        style = {"color": f"C{index % 10}", "marker": "os^"[index // 10], "markersize": 4, "linewidth": 1.2}
+        for axes, key in ((seconds, "seconds"), (memory, "peak_mb")):
+            axes.plot(counts, [figures[key] for figures in found.values()], label=name.replace("_", " "), **style)
+    most = max(int(count) for found in result["steps"].values() for count in found)
+    for axes, title in ((seconds, "seconds, from start to end of the process"), (memory, "peak memory, MB")):
+        axes.set_xscale("log")
+        axes.set_xlabel("cases")
+        axes.set_title(title, loc="left", color=INK, fontsize=10)
+        plain_axes(axes, "y")
+    seconds.plot([most / 100, most], [0.5, 50], ":", color=INK, linewidth=1, label="linear")
+    seconds.set_yscale("log")
+    memory.set_ylim(bottom=0)
+    figure.legend(*seconds.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+    return as_png(figure)
 
 
 def _stage_bars(axes: Axes, lengths: Mapping[int, Mapping]) -> None:

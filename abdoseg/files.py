@@ -51,9 +51,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_json(path: str | os.PathLike, content) -> None:
-    """Write ``content`` as indented JSON, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    """Write ``content`` as indented JSON, atomically, piece by piece: its whole text is never in memory."""
+    with atomic_path(path) as temporary, temporary.open("w") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
 
 
 def write_label_map(path: str | os.PathLike, labels: np.ndarray, like: nib.Nifti1Image) -> None:

@@ -1,7 +1,9 @@
 """Files are whole or absent, whatever they are called; errors of the disk are told from those of a file."""
 
 import errno
+import json
 import os
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -27,6 +29,18 @@ def test_what_fails_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path):
         temporary.write_text(b"half")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert (tmp_path / "a.json").read_text() == "1\n"
+
+
+def test_json_is_written_piece_by_piece(tmp_path):
+    """The whole text, 900 kB, is at no moment in memory."""
+    content = {f"case {number}": [number] * 10 for number in range(5000)}
+    tracemalloc.start()
+    write_json(tmp_path / "a.json", content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    text = (tmp_path / "a.json").read_text()
+    assert text == json.dumps(content, indent=2) + "\n"
+    assert peak < len(text) / 4
 
 
 @pytest.mark.parametrize("fields", [{"pixdim": [np.nan] * 8}, {"quatern_b": 2.0}, {"quatern_c": np.inf}])

@@ -69,20 +69,21 @@ def audit(
     data_dir, output = Path(data_dir).absolute(), Path(output_dir).absolute()
     candidates, excluded = find_cases(data_dir)
     faults = {entry["id"]: [Fault("layout", _file(entry), entry["reason"])] for entry in excluded}
-    entries, findings = [], {}
+    usable, told, prints = {}, {}, {}
     for case, finding in examine_all(candidates, output, num_threads):
         found = [Fault(**found) for found in finding["faults"]]
         faults.setdefault(case["id"], []).extend(found)
         if is_set_aside(found):
             excluded.append(excluded_entry(case, _reason(found)))
-        else:
-            entries.append(_entry(case, finding, output, strong_rule))
-            findings[case["id"]] = finding
-    prints = {name: finding["fingerprint"] for name, finding in findings.items()}
-    for name, found in duplicate_faults(entries, prints).items():
+            continue
+        name = case["id"]
+        usable[name] = _entry(case, finding, output, strong_rule)
+        told[name], prints[name] = _told(usable[name], finding), finding["fingerprint"]
+    for name, found in duplicate_faults(list(usable.values()), prints).items():
         faults[name].append(found)
-        excluded.append(excluded_entry(next(entry for entry in entries if entry["id"] == name), found.message))
-        entries = [entry for entry in entries if entry["id"] != name]
+        excluded.append(excluded_entry(usable.pop(name), found.message))
+        del told[name]
+    entries = list(usable.values())
     training = [entry for entry in entries if entry["section"] == "training"]
     if not training:
         raise CaseError(f"{data_dir}: not one usable training case; the first reason: {excluded[0]['reason']}")
@@ -90,21 +91,20 @@ def audit(
     _hold_out(training, "validation", min(validation_cases, _share(training, validation_fraction)), [seed, 0])
     _hold_out(strong, "teacher_validation", _share(strong, teacher_validation_fraction), [seed, 1])
 
-    cases = {entry["id"]: _told(entry, findings[entry["id"]]) for entry in entries}
     sections = {name: [e for e in entries if e["section"] == name] for name in ("training", "unlabeled", "testing")}
     for entry in entries:
         del entry["section"]
     rule = {"seed": seed, "strong_rule": strong_rule}
     content = {
         **rule,
-        **_statistics(cases),
+        **_statistics(told),
         "faults": [
             {"id": name, "kind": one.kind, "severity": one.severity, "file": one.file, "message": one.message}
             for name, found in faults.items()
             for one in found
         ],
         "excluded": excluded,
-        "cases": cases,
+        "cases": told,
     }
     write_json(output / "audit.json", content)
     labels = {str(value): name for value, name in NAMES.items()}

@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from abdoseg.checks import (
 from abdoseg.datasets import LabelConvention, convert_labels, read_labels
 from abdoseg.files import CaseError, atomic_path, write_json, write_label_map
 from abdoseg.label_maps import as_label_map, has_meaning, read_voxels
+from abdoseg.threads import in_threads
 from tools.faults import reason_of
 
 logger = logging.getLogger(__name__)
@@ -41,12 +41,8 @@ VERSION = 1  # of the checks; a finding of another version is made anew
 
 def examine_all(candidates: list[dict], output: Path, num_threads: int) -> Iterator[tuple[dict, dict]]:
     """Give each candidate with its finding, in order; ``output``/findings/ID.json keeps it for the next time."""
-    threads = ThreadPoolExecutor(num_threads)
-    try:
-        found = threads.map(lambda case: (case, _finding(case, output)), candidates)
-        yield from tqdm(found, "audit", len(candidates), unit="case")
-    finally:
-        threads.shutdown(cancel_futures=True)
+    found = in_threads(lambda case: (case, _finding(case, output)), candidates, num_threads)
+    yield from tqdm(found, "audit", len(candidates), unit="case")
 
 
 def _finding(case: dict, output: Path) -> dict:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def make_cases(folder: Path, count: int) -> None:
     write_json(made, {"cases": count})
 
 
+@cache
 def _thinned(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, nib.Nifti1Image]:
     """Image, truth, organs and grid of a small phantom."""
     case = make_case(seed, PhantomSettings(tumors=True, missing=frozenset(), complete=True, orientation="RAS"))

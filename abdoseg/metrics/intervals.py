@@ -10,6 +10,7 @@ from abdoseg.metrics.flare import DECIMALS
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
+AT_ONCE = 250_000  # drawn scans that are in memory at a time, however many scans there are
 
 
 def bootstrap_interval(
@@ -37,7 +38,7 @@ def bootstrap_interval(
             (np.arange(scans),),
             lambda chosen, axis: statistic(chosen),
             n_resamples=RESAMPLES,
-            batch=1000,
+            batch=max(1, min(1000, AT_ONCE // scans)),
             confidence_level=CONFIDENCE,
             method="BCa",
             rng=np.random.default_rng(seed),

@@ -155,16 +155,21 @@ class ProgressiveResize:
     ----------
     grids : pairs of a number of epochs and the grid (x, y, z) that these are trained on, in their order. Images are
         averaged to it, label maps take the nearest voxel.
+    multiples : numbers (x, y, z) that the network's grids are multiples of; ``grids`` are rounded down to them.
     image_key, label_key : keys of the batch (B, 1, x, y, z).
     """
 
     def __init__(
         self,
         grids: Sequence[tuple[int, Sequence[int]]],
+        multiples: Sequence[int] = (1, 1, 1),
         image_key: str = "image",
         label_key: str = "label",
     ) -> None:
-        self.grids = [(int(epochs), tuple(int(n) for n in grid)) for epochs, grid in grids]
+        self.grids = [
+            (int(epochs), tuple(max(int(n) // step, 1) * step for n, step in zip(grid, multiples, strict=True)))
+            for epochs, grid in grids
+        ]
         self.image_key = image_key
         self.label_key = label_key
 

@@ -147,3 +147,5 @@ def test_the_first_epochs_train_on_a_coarser_grid():
     assert torch.equal(seen[0][2], torch.tensor([6, 8]).reshape(1, 1, 2, 1, 1))
     assert seen[1][1] is image
     assert seen[1][2] is label
+    # 53 = 3 * 16 + 5; 9 is less than 16.
+    assert ProgressiveResize([(1, (53, 48, 9))], (16, 16, 16)).grids == [(1, (48, 48, 16))]

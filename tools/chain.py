@@ -40,7 +40,7 @@ class Stage:
     arguments : options of the command, or overrides of the config.
     after : stages whose result this one uses.
     cases : ``{"path": datalist, "section", "kind", "labeled"}``, or ``{"path", "family"}``: cases with a tumor in
-        that family of hosts; without one such case the stage is skipped.
+        that family of hosts; without one such case the stage is skipped; with ``"absent": true`` if there is one.
     outputs : files that must be there when it is done.
     state : files and folders that go when the stage's definition has changed: they must not be resumed.
     """
@@ -88,12 +88,13 @@ class Stage:
 
             found = load_host_cases(**self.cases, validation=False)
             return None if found else f"no scan has a tumor of the family {self.cases['family']!r}"
-        query = {name: value for name, value in self.cases.items() if name != "labeled"}
-        labeled = self.cases.get("labeled", False)
-        if any(case.get("label") or not labeled for case in load_cases(**query)):
+        query = {name: value for name, value in self.cases.items() if name not in ("labeled", "absent")}
+        labeled, absent = self.cases.get("labeled", False), self.cases.get("absent", False)
+        if any(case.get("label") or not labeled for case in load_cases(**query)) != absent:
             return None
         kind = f"{query['kind']} " if query.get("kind") else ""
-        return f"the data set has no {kind}cases in section '{query['section']}'{' with a label' * labeled}"
+        has = "has" if absent else "has no"
+        return f"the data set {has} {kind}cases in section '{query['section']}'{' with a label' * labeled}"
 
 
 class Manifests:

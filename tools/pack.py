@@ -19,6 +19,7 @@ from tools.chain import BUNDLES
 from tools.verify import refuse
 
 WEIGHTS = ("model.pt", "architecture.json")
+MODEL_CARD = "model_card.md"  # beside starter weights
 METRICS = ("organ_mean_dsc", "organ_mean_nsd", "tumor_dsc", "tumor_nsd")
 
 
@@ -43,7 +44,8 @@ def pack(
         bundle: Folder of the bundle, or its name in bundles/, for example fine_seg.
         output: Folder for the zip.
         weights: Folder with model.pt and architecture.json, of all networks where the bundle is a cascade; without it
-            the bundle's own models/ is taken.
+            the bundle's own models/ is taken, or, where nothing was trained into it, the starter weights in
+            models/starter.
         scores: Scores of these weights, a JSON file of `evaluate`; they become the metadata's eval_metrics.
         version: Version to pack as, for example 0.2.0; without it that of metadata.json.
         changes: What is new in this version, for the metadata's changelog.
@@ -54,9 +56,10 @@ def pack(
     source = _bundle_folder(bundle)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / source.name
-        collect(source, root, Path(weights) if weights else source / "models")
-        from tools.contract import contract_faults, is_network  # imports torch and MONAI, which takes seconds
+        from abdoseg.networks import weights_folder  # imports torch and MONAI, which takes seconds
+        from tools.contract import contract_faults, is_network
 
+        collect(source, root, Path(weights or weights_folder(source / "models")))
         metadata = complete_metadata(root, _metrics(scores), version, changes)
         if exports and is_network(root):
             add_exports(root, [name.strip() for name in exports.split(",")])
@@ -97,6 +100,8 @@ def collect(source: Path, root: Path, weights: Path) -> None:
             if not path.is_file():
                 raise CaseError(f"{path} does not exist; --weights takes the folder that the bundle was trained into.")
             _copy(path, root / "models" / path.name)
+        if (weights / MODEL_CARD).is_file():
+            _copy(weights / MODEL_CARD, root / "docs" / MODEL_CARD)
     elif weights != source / "models":
         raise CaseError(f"{source} has no network; leave --weights out.")
     package = Path(abdoseg.__file__).parent

@@ -24,7 +24,7 @@ def load_pipeline(name: str, preset: str | None, values: dict) -> list[Stage]:
       takes the place of what the stage has; ``arguments`` one by one.
     - ``- each: {family: "{families}"}`` with ``stages`` repeats these for every value; for a number n, for 0..n, where
       ``{previous_...}`` is one less.
-    - A stage with ``unless`` (``when``) is left out where that value is set (is not set).
+    - A stage with ``unless`` (``when``) is left out where that value, or one of a list, is set (is not set).
     - ``after`` takes names with ``*``; names of stages that were left out are passed over.
 
     Parameters
@@ -51,7 +51,8 @@ def load_pipeline(name: str, preset: str | None, values: dict) -> list[Stage]:
     defined: set[str] = set()
     for filled in _filled(content["stages"], parameters, content["inherited"]):
         defined.add(filled["name"])
-        if not filled.pop("when", True) or filled.pop("unless", False):
+        unless = filled.pop("unless", None)
+        if not filled.pop("when", True) or any(unless if isinstance(unless, list) else [unless]):
             continue
         patterns = filled.get("after", ())
         if strange := [item for item in patterns if not any(fnmatch(stage, item) for stage in defined)]:

@@ -59,7 +59,8 @@ def plan(
     """
     cases = load_cases(datalist, section="training", kind=None if kind == "all" else kind)
     if not cases:
-        raise CaseError(f"{datalist}: has no training case of kind '{kind}'; `python -m tools audit` tells the kinds.")
+        remedy = "`python -m tools audit` tells the kinds, and `run --teacher starter` needs no strong one."
+        raise CaseError(f"{datalist}: has no training case of kind '{kind}'; {remedy}")
     options = {
         "preset": preset,
         "spacing": _listed(spacing),

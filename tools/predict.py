@@ -1,17 +1,18 @@
 """Label scans with any bundle of the collection, case by case; what is done already is not done again."""
 
 import logging
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from abdoseg.datalist import case_id, load_cases
 from abdoseg.files import CaseError, is_of_the_disk, write_json
+from abdoseg.ranks import Alone, Ranks, join
 from tools.chain import check_tracking, read_manifest, versions
 from tools.faults import reason_of
 from tools.lock import LOCK_FILE, sole_user
+from tools.scans import find_scans
+from tools.starter_weights import starter_notice
 from tools.stream import Passage, Progress, ended_like_ctrl_c, stream
 from tools.trust import check_trusted
 
@@ -40,13 +41,15 @@ def predict(
     versions, and the seconds that each scan's own reading, labeling and writing took; as those of neighbors overlap,
     their sum is more than the whole took. Started again, the command labels what is missing.
     A DICOM series gets a DICOM SEG (ID.dcm) beside its label map, which lies on the same grid.
+    Under torchrun, the processes share the scans that are still to label (docs/clusters.md).
 
     Args:
         bundle: Folder of the bundle, for example bundles/fine_seg.
         input: A scan (.nii or .nii.gz), a folder of scans, or a data list (.json) as `audit` writes it. A folder
             without NIfTI files is searched for DICOM at any depth; of each study its longest axial CT series is taken.
         output: Folder for the label maps; ID_0000.nii.gz becomes ID.nii.gz. Of DICOM, the ID is the folder's name.
-        weights: Folder with model.pt and architecture.json; without it the bundle's own models/ is taken.
+        weights: Folder with model.pt and architecture.json; without it the bundle's own models/ is taken, or, where
+            nothing was trained into it, the starter weights in models/starter.
         section: Section of the data list, which is "training", "unlabeled" or "testing".
         kind: Only the cases of this kind of the data list, for example "weak".
         cases: Only these ids, separated by commas.
@@ -61,18 +64,23 @@ def predict(
             --mirror_axes "[]" or --device cpu.
     """
     check_tracking(tracking)
-    scans = find_scans(Path(input), section, kind, cases, series)
-    targets = {name: Path(output) / f"{name}.nii.gz" for name in scans}
-    folder = Path(output)
+    ranks, folder = join(), Path(output)
+    find = partial(find_scans, Path(input), section, kind, cases, series)
+    load = partial(_load, Path(bundle), folder, Path(weights) if weights else None, overrides, overlay)
+    logging.getLogger("abdoseg.transforms.save").setLevel(logging.WARNING)  # the progress bar says it
+    if not ranks.first:
+        _take_part(ranks, folder, find, load)
+        return {}
+    scans = find()
+    targets = {name: folder / f"{name}.nii.gz" for name in scans}
     for name, scan in scans.items():
         if scan.takes_place(targets[name], Path(input)):
             raise CaseError(f"{scan}: its label map would take its place; give another --output than its own folder.")
     check_trusted(bundle, trust)
-    from tools.predictor import Predictor  # imports torch and MONAI, which takes seconds
-
-    predictor = Predictor(Path(bundle), folder, Path(weights) if weights else None, overrides, overlay)
+    predictor = load()
     print(f"weights: {predictor.checkpoint} (sha256 {predictor.sha256[:12]})")
-    logging.getLogger("abdoseg.transforms.save").setLevel(logging.WARNING)  # the progress bar says it
+    if notice := starter_notice(predictor.checkpoint, predictor.sha256):
+        print(notice)
     with _sole_user(folder), ended_like_ctrl_c():
         manifest = _begin(folder, predictor, str(bundle), targets, overwrite)
         todo = {name: scan for name, scan in scans.items() if not scan.is_done(targets[name])}
@@ -81,7 +89,7 @@ def predict(
         told = {name: manifest[name] for name in ("bundle", "weights", "sha256")}
         parameters = {**told, "input": input, "output": output, "overlay": overlay, **overrides}
         with _tracker(tracking, Path(bundle), folder, parameters):
-            _label(todo, targets, predictor, manifest)
+            _label(ranks, ranks.agree(list(todo)), todo, predictor, folder, manifest)
     failed = {name: reason for name, reason in manifest["failed"].items() if name in scans}
     print(f"{len(scans) - len(failed)} of {len(scans)} scans labeled: {output}")
     return {"labeled": [name for name in scans if name not in failed], "failed": failed}
@@ -106,128 +114,65 @@ def _tracker(tracking: str | None, bundle: Path, output: Path, parameters: dict)
     return tracked_prediction(tracking, bundle.absolute().name, output, parameters)
 
 
-def _label(todo: Mapping, targets: Mapping[str, Path], predictor, manifest: dict) -> None:
-    """Label the scans in a stream, and keep the manifest beside the label maps up to date."""
+def _load(*arguments):
+    from tools.predictor import Predictor  # imports torch and MONAI, which takes seconds
+
+    return Predictor(*arguments)
+
+
+def _take_part(ranks: Ranks, folder: Path, find: Callable[[], dict], load: Callable) -> None:
+    """Label a share of the scans that the first process names, once it has the output folder to itself."""
+    names = ranks.agree()
+    has_share = bool(ranks.share(names))
+    with ended_like_ctrl_c():
+        _label(ranks, names, find() if has_share else {}, load() if has_share else None, folder, {})
+
+
+def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor, folder: Path, manifest: dict) -> None:
+    """Label the scans of this process in a stream; the first one keeps the manifest beside the label maps up to date.
+
+    Parameters
+    ----------
+    names : of the scans to label, by all processes.
+    scans : by name.
+    """
+    targets = {name: folder / f"{name}.nii.gz" for name in names}
 
     def infer(name: str, prepared: tuple | None) -> tuple | None:
         bar.set_postfix_str(name)
         return None if prepared is None else predictor.infer(prepared)
 
     def settle(passage: Passage) -> None:
-        name = passage.case
-        if passage.error is None:
-            manifest["seconds"][name] = round(passage.seconds, 3)
-        elif is_of_the_disk(passage.error):
-            raise passage.error
+        name, reason = passage.case, None
+        if passage.error is not None:
+            if is_of_the_disk(passage.error):
+                raise passage.error
+            logger.debug("%s failed", scans[name], exc_info=passage.error)
+            reason = reason_of(passage.error, scans[name])
+        hand_over((name, round(passage.seconds, 3), reason))
+
+    def note(outcome: Sequence) -> None:
+        name, seconds, reason = outcome
+        if reason is None:
+            manifest["seconds"][name] = seconds
         else:
-            logger.debug("%s failed", todo[name], exc_info=passage.error)
-            manifest["failed"][name] = reason_of(passage.error, todo[name])
-            bar.write(f"set aside: {manifest['failed'][name]}")
-        write_json(targets[name].with_name("manifest.json"), manifest)
+            manifest["failed"][name] = reason
+            bar.write(f"set aside: {reason}")
+        write_json(folder / "manifest.json", manifest)
         bar.update()
 
-    with Progress(total=len(todo), desc="label", unit="scan", disable=not todo) as bar:
+    hidden = not (names and ranks.first)
+    with (
+        Progress(total=len(names), desc="label", unit="scan", disable=hidden) as bar,
+        ranks.gathering(note) as hand_over,
+    ):
         stream(
-            todo,
-            lambda name, _: todo[name].read(predictor, targets[name]),
+            ranks.share(names),
+            lambda name, _: scans[name].read(predictor, targets[name]),
             infer,
-            lambda name, labeled: todo[name].write(predictor, labeled, targets[name]),
+            lambda name, labeled: scans[name].write(predictor, labeled, targets[name]),
             settle,
         )
-
-
-@dataclass(frozen=True)
-class NiftiScan:
-    """A NIfTI file to label; has the methods of `tools.dicom_scans.DicomScan`.
-
-    Parameters
-    ----------
-    name : id of the case.
-    path : the file.
-    """
-
-    name: str
-    path: str
-
-    def __fspath__(self) -> str:
-        return self.path
-
-    def __str__(self) -> str:
-        return self.path
-
-    def is_done(self, target: Path) -> bool:
-        return target.exists()
-
-    def takes_place(self, target: Path, _source: Path) -> bool:
-        return os.path.realpath(target) == os.path.realpath(self.path)  # unlike resolve() it bears a link to itself
-
-    def read(self, predictor, _target: Path) -> tuple:
-        return predictor.read(self.path, self.name)
-
-    def write(self, predictor, labeled: tuple, _target: Path) -> None:
-        predictor.write(labeled)
-
-
-def find_scans(
-    source: Path,
-    section: str = "testing",
-    kind: str | None = None,
-    cases: str | None = None,
-    series: str | None = None,
-) -> dict:
-    """Scans of a file, a folder or a data list: case id -> `NiftiScan` or `DicomScan`, in order of the ids.
-
-    Raises
-    ------
-    CaseError
-        If there is no scan, two have the same id, or a wanted case is not there.
-    """
-    if series and not source.is_dir():
-        raise CaseError(f"{source} is no folder; --series chooses among the DICOM series of a folder.")
-    if source.suffix == ".json":
-        found = load_cases(source, section=section, kind=kind)
-        listed = {case["id"]: NiftiScan(case["id"], case["image"]) for case in found}
-        if not listed:
-            raise CaseError(f"{source} holds no scan in section {section!r}" + (f" of kind {kind!r}." if kind else "."))
-        return _only(dict(sorted(listed.items())), cases, source)
-    if source.is_dir():
-        paths = [str(path) for path in source.iterdir() if is_scan(path)]
-        what = "no scan (.nii or .nii.gz)"
-        if not paths or series:
-            from tools.dicom_scans import find_dicom_scans
-
-            if scans := find_dicom_scans(source, series):
-                return _only(scans, cases, source)
-            what = "no scan (.nii or .nii.gz, or DICOM)"
-    elif source.exists():
-        paths = [str(source)] if is_scan(source) else []
-        what = "no scan (.nii or .nii.gz) or data list (.json)"
-    else:
-        raise CaseError(f"{source} does not exist; --input takes a scan, a folder of scans or a data list.")
-    if not paths:
-        raise CaseError(f"{source} holds {what}.")
-    scans: dict[str, NiftiScan] = {}
-    for path in sorted(paths):
-        name = case_id(path)
-        if name in scans:
-            raise CaseError(f"{path} and {scans[name]} have the same id {name}; rename one of them.")
-        scans[name] = NiftiScan(name, path)
-    return _only(scans, cases, source)
-
-
-def _only(scans: dict, cases: str | None, source: Path) -> dict:
-    """The scans that ``--cases`` names, or all."""
-    if cases is None:
-        return scans
-    wanted = {name.strip() for name in cases.split(",")}
-    if missing := wanted - set(scans):
-        raise CaseError(f"{source} holds no case {', '.join(sorted(missing))}; it holds {', '.join(list(scans)[:5])}.")
-    return {name: scan for name, scan in scans.items() if name in wanted}
-
-
-def is_scan(path: Path) -> bool:
-    """Whether a file is a NIfTI file that is not hidden."""
-    return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
 
 
 def _begin(folder: Path, predictor, bundle: str, targets: Mapping[str, Path], overwrite: bool) -> dict:

@@ -11,7 +11,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from abdoseg.files import CaseError
-from abdoseg.networks import ARCHITECTURE_FILE, load_checkpoint, read_architecture
+from abdoseg.networks import ARCHITECTURE_FILE, load_checkpoint, read_architecture, weights_folder
 from tools.faults import fault_of, innermost
 
 
@@ -24,7 +24,7 @@ class Predictor:
     ----------
     bundle : folder of the bundle.
     output : folder for the label maps.
-    weights : folder with ``model.pt`` and ``architecture.json``; None takes the bundle's ``models``.
+    weights : folder with ``model.pt`` and ``architecture.json``; None: see `abdoseg.networks.weights_folder`.
     overrides : replace values of the config, by id.
     overlay : config file laid over ``inference.yaml``: a name in the bundle's ``configs``, or a path.
 
@@ -50,7 +50,7 @@ class Predictor:
         if not config.is_file():
             raise CaseError(f"{bundle} is no bundle that labels scans: {config} is missing.")
         self.bundle = bundle.name
-        self.checkpoint = (weights.absolute() if weights else bundle / "models") / "model.pt"
+        self.checkpoint = (weights.absolute() if weights else Path(weights_folder(bundle / "models"))) / "model.pt"
         if not self.checkpoint.is_file():
             raise CaseError(
                 f"{self.checkpoint} does not exist; train the bundle, or name the folder of its weights by --weights."

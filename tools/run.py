@@ -13,6 +13,7 @@ from tools.chain import BUNDLES, Manifests, Stage, check_tracking, data_signatur
 from tools.faults import fault_of
 from tools.lock import sole_user
 from tools.pipeline import load_pipeline
+from tools.start_teacher import with_teacher
 
 
 def run(
@@ -29,6 +30,9 @@ def run(
     `python -m tools run two_stage --data_dir FLARE23 --work_dir runs/flare23` is paper A at full size. Its stages are
     audit, plan, teacher, pseudo_labels, merge, coarse, fine, predict_teacher, predict_student, score_teacher,
     score_student, report and pack.
+
+    With `--teacher starter` the teacher is the one that this project comes with, or with `--teacher FOLDER` another one. It
+    labels the weak cases as it is where no case is strong; where some are, its training goes on with them.
 
     Each stage leaves WORK_DIR/manifests/STAGE.json. Started again, the chain does what is missing or what a change of
     data or settings has made stale; a training that was killed goes on from its last epoch. Scans that a stage has set
@@ -51,7 +55,7 @@ def run(
     check_tracking(tracking)
     root = Path(work_dir).absolute()
     places = {"data_dir": str(Path(data_dir).absolute()), "work_dir": str(root)}
-    stages = load_pipeline(chain, preset, {**parameters, **places})
+    stages = load_pipeline(chain, preset, {**with_teacher(parameters), **places})
     options = {"data_dir": data_dir, "preset": preset, **parameters}
     track = partial(_tracker, tracking, chain, root, options)
     return run_stages(stages, data_signature(data_dir), root, only, track)

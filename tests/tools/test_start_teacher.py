@@ -1,0 +1,124 @@
+"""A chain whose teacher is given: it labels where no case is strong, and its training goes on where some are."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+
+from abdoseg.files import CaseError
+from abdoseg.manifest import file_hash
+from tests.tools.small_data import FINE, FIVE, ORGANS, PLAN, TEACHER, save_data_set, save_weights
+from tests.tools.test_run import chain_options, manifests
+from tools.__main__ import main
+from tools.pipeline import load_pipeline
+from tools.start_teacher import start_teacher, with_teacher
+from tools.starter_weights import starter_folder
+
+PLACES = {"data_dir": "/data", "work_dir": "/work"}
+GIVEN = {"kind": "nnunet", "plan": {**PLAN, "mirror_axes": []}, "deep_supervision": False}
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return save_weights(tmp_path / "given", GIVEN, seed=7)
+
+
+def options_of(tmp_path, data, weights, *more) -> list[str]:
+    own = [option for option in chain_options(tmp_path / "mine") if "mirror" not in option]
+    places = [f"--data_dir={data}", f"--work_dir={tmp_path / 'work'}", f"--teacher={weights}"]
+    return ["run", "two_stage", *places, *own, *more]
+
+
+def statuses(tmp_path) -> dict[str, str]:
+    return {name: manifest["status"] for name, manifest in manifests(tmp_path / "work").items()}
+
+
+@pytest.mark.slow
+def test_without_strong_cases_the_students_learn_from_the_given_teacher(tmp_path, weights):
+    data = save_data_set(tmp_path / "data", [FIVE, (*FIVE, 14), FIVE], testing=1)
+    assert main(options_of(tmp_path, data, weights)) == 0
+    told = statuses(tmp_path)
+    assert told.pop("teacher") == "skipped"
+    assert "plan" not in told
+    assert set(told.values()) == {"done"}
+    assert {"teacher", "student"} == set(json.loads((tmp_path / "work" / "results.json").read_text())["arms"])
+
+
+def test_weights_label_as_they_are_while_no_case_is_strong(tmp_path, weights):
+    data = save_data_set(tmp_path / "data", [FIVE, (14,)])
+    options = options_of(tmp_path, data, weights, "--only=audit,start_teacher,teacher,keep_teacher,pseudo_labels")
+    assert main(options) == 0
+    assert statuses(tmp_path)["teacher"] == "skipped"
+    work = tmp_path / "work"
+    for name in ("model.pt", "architecture.json"):
+        assert (work / "teacher" / "weights" / name).read_bytes() == (weights / name).read_bytes()
+    manifest = json.loads((work / "pseudo_labels" / "manifest.json").read_text())
+    assert manifest["sha256"] == file_hash(weights / "model.pt")
+    assert len(list((work / "pseudo_labels").glob("*.nii.gz"))) == 2
+
+    # Fully drawn cases come in: the training goes on from the weights. They go: the weights label as they are again.
+    shutil.copytree(data, tmp_path / "kept")
+    save_data_set(data, [FIVE, (14,), ORGANS, ORGANS])
+    assert main(options) == 0
+    assert (statuses(tmp_path)["teacher"], statuses(tmp_path)["keep_teacher"]) == ("done", "skipped")
+    assert file_hash(work / "teacher" / "weights" / "model.pt") != file_hash(weights / "model.pt")
+    shutil.rmtree(data)
+    shutil.copytree(tmp_path / "kept", data)
+    assert main(options) == 0
+    assert (statuses(tmp_path)["teacher"], statuses(tmp_path)["keep_teacher"]) == ("skipped", "done")
+    assert file_hash(work / "teacher" / "weights" / "model.pt") == file_hash(weights / "model.pt")
+
+
+def test_with_strong_cases_the_training_goes_on_from_the_weights_on_their_plan(tmp_path, weights):
+    data = save_data_set(tmp_path / "data", [ORGANS, ORGANS, FIVE])
+    (tmp_path / "still.yaml").write_text(
+        yaml.safe_dump({"max_epochs": 1, "num_workers": 0, "iterations_per_epoch": 1, "learning_rate": 0.0})
+    )
+    still = f"--teacher_overlay={tmp_path / 'still.yaml'}"
+    assert main(options_of(tmp_path, data, weights, "--only=audit,start_teacher,teacher,keep_teacher", still)) == 0
+    assert statuses(tmp_path)["keep_teacher"] == "skipped"
+    trained = tmp_path / "work" / "teacher" / "weights"
+    start, end = (torch.load(folder / "model.pt", weights_only=True) for folder in (weights, trained))
+    assert all(torch.equal(start[name], value) for name, value in end.items())
+    # Its normalization and spacing; what is trained with mirrored scans may label them.
+    assert json.loads((trained / "architecture.json").read_text())["plan"] == PLAN
+
+
+def test_other_weights_make_the_teacher_stale(tmp_path, weights):
+    def keys() -> dict[str, str]:
+        found: dict[str, str] = {}
+        for stage in load_pipeline("two_stage", None, {**PLACES, **with_teacher({"teacher": str(weights)})}):
+            found[stage.name] = stage.key(found, "data")
+        return found
+
+    before = keys()
+    save_weights(weights, GIVEN, seed=8)
+    after = keys()
+    assert before["audit"] == after["audit"]
+    assert all(before[name] != after[name] for name in ("start_teacher", "teacher", "keep_teacher", "pseudo_labels"))
+
+
+def test_paper_bs_chain_takes_it_too(weights):
+    def stages(**parameters) -> list[str]:
+        return [stage.name for stage in load_pipeline("cascade", None, {**PLACES, **with_teacher(parameters)})]
+
+    given, own, without = stages(teacher=str(weights)), stages(), stages(teacher=False)
+    assert set(given) - set(own) == {"start_teacher", "keep_teacher"}
+    assert set(own) - set(given) == {"plan"}
+    assert "teacher" not in without
+    assert given.index("start_teacher") < given.index("teacher") < given.index("keep_teacher")
+
+
+def test_what_cannot_be_the_teacher_is_refused_in_one_sentence(tmp_path, weights):
+    with pytest.raises(CaseError, match=r"teacher_nnunet/models/starter holds no starter weights; train some by"):
+        starter_folder("teacher_nnunet", tmp_path)
+    with pytest.raises(CaseError, match=r"nowhere/model\.pt does not exist; --teacher takes 'starter', or a folder"):
+        with_teacher({"teacher": str(tmp_path / "nowhere")})
+    with pytest.raises(CaseError, match="both name the teacher; give one"):
+        with_teacher({"teacher": str(weights), "teacher_model": "/model"})
+    for number, other in enumerate((FINE, {**TEACHER, "plan": {**PLAN, "classes": 2}})):
+        folder = save_weights(tmp_path / str(number), other)
+        with pytest.raises(CaseError, match=r"holds no weights that teacher_nnunet was trained into"):
+            start_teacher(str(folder), plan=str(tmp_path / "plan.json"))

@@ -31,7 +31,7 @@ def run(
     audit, plan, teacher, pseudo_labels, merge, coarse, fine, predict_teacher, predict_student, score_teacher,
     score_student, report and pack.
 
-    With `--teacher starter` the teacher is the one that this project comes with, or with `--teacher FOLDER` another one. It
+    With `--teacher starter` the teacher is the one that this project comes with, or with `--teacher FOLDER` another. It
     labels the weak cases as it is where no case is strong; where some are, its training goes on with them.
 
     Each stage leaves WORK_DIR/manifests/STAGE.json. Started again, the chain does what is missing or what a change of

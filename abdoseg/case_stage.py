@@ -16,6 +16,7 @@ from tqdm import tqdm
 from abdoseg.datalist import read_datalist
 from abdoseg.files import CaseError, write_json
 from abdoseg.label_maps import grid_difference, open_volume, read_label_map
+from abdoseg.ranks import join
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class CaseStage(ABC):
     Everything is written aside and renamed. ``summary/ID.json`` comes last: it holds the settings and the path, size
     and time of each input file, so that one that still fits, beside its label maps, proves the case up to date; such a
     case is skipped. A case that raises a CaseError leaves no outputs and is set aside with its reason; the others go
-    on.
+    on. Under torchrun each process takes its share of the cases (`take`).
 
     Parameters
     ----------
@@ -100,13 +101,32 @@ class CaseStage(ABC):
             raise CaseError(f"{self.datalist}: the output folder must not be the folder of the input datalist.")
         return datalist
 
-    def take(self, cases: list[dict]) -> Taken:
-        """Do what is not done yet; CaseError if not one case could be done."""
+    def take(self, cases: list[dict]) -> Taken | None:
+        """Do what is not done yet; CaseError if not one case could be done.
+
+        Under torchrun each process takes its share of the cases, and all but the first get None: they write nothing
+        that is common.
+        """
+        ranks, outcomes = join(), {}
+
+        def note(outcome: Sequence) -> None:
+            number, reason, summary, fresh = outcome
+            if reason is not None:
+                logger.warning("Case %s is set aside. %s", cases[number]["id"], reason)
+            outcomes[number] = reason, summary, fresh
+
+        share = ranks.share(range(len(cases)))
+        with ranks.gathering(note) as hand_over:
+            results = self._results([cases[number] for number in share], ranks.first)
+            for number, (summary, fresh) in zip(share, results, strict=True):
+                fault = isinstance(summary, CaseError)
+                hand_over((number, *((str(summary), None) if fault else (None, summary)), fresh))
+        if not ranks.first:
+            return None
         done, set_aside, up_to_date = [], [], 0
-        for case, summary, fresh in self._results(cases):
-            if isinstance(summary, CaseError):
-                logger.warning("Case %s is set aside. %s", case["id"], summary)
-                set_aside.append(excluded_entry(case, str(summary)))
+        for case, (reason, summary, fresh) in zip(cases, (outcomes[key] for key in sorted(outcomes)), strict=True):
+            if reason is not None:
+                set_aside.append(excluded_entry(case, reason))
                 continue
             up_to_date += not fresh
             done.append((case, summary))
@@ -126,23 +146,22 @@ class CaseStage(ABC):
             raise CaseError(f"{self.datalist}: case '{case['id']}' has no label; merge in its pseudo label first.")
         return case["label"]
 
-    def _results(self, cases: list[dict]) -> Iterator[tuple[dict, dict | CaseError, bool]]:
-        def attempt(case: dict) -> tuple[dict, dict | CaseError, bool]:
+    def _results(self, cases: list[dict], shown: bool) -> Iterator[tuple[dict | CaseError, bool]]:
+        def attempt(case: dict) -> tuple[dict | CaseError, bool]:
             try:
-                return case, *self._case(case)
+                return self._case(case)
             except CaseError as error:
                 reason = error
             except MemoryError:
                 reason = CaseError(f"{case.get('label') or case['image']}: needs more memory than there is.")
             for path in (*self.maps(case), self._summary_path(case)):
                 path.unlink(missing_ok=True)
-            return case, reason, False
+            return reason, False
 
         threads = ThreadPoolExecutor(self.num_threads)
         try:
-            yield from tqdm(
-                threads.map(attempt, cases), self.action, len(cases), unit="case", disable=not self.progress
-            )
+            hidden = not (self.progress and shown)
+            yield from tqdm(threads.map(attempt, cases), self.action, len(cases), unit="case", disable=hidden)
         finally:
             threads.shutdown(cancel_futures=True)
 

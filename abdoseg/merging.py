@@ -76,7 +76,8 @@ class MergeCases(CaseStage):
         Returns
         -------
         dict
-            ``{"datalist": path, "merged": n, "up_to_date": n, "failed": {id: reason}}``.
+            ``{"datalist": path, "merged": n, "up_to_date": n, "failed": {id: reason}}``; under torchrun {} in all
+            processes but the first, which alone writes what is common.
 
         Raises
         ------
@@ -90,8 +91,10 @@ class MergeCases(CaseStage):
         if any(case["kind"] != "strong" for case in cases):
             self._check_folders()
 
-        totals = {str(c): {"name": NAMES[c], **dict.fromkeys(COUNTS, 0)} for c in CLASS_IDS}
-        taken, training = self.take(cases), []
+        taken = self.take(cases)
+        if taken is None:
+            return {}
+        totals, training = {str(c): {"name": NAMES[c], **dict.fromkeys(COUNTS, 0)} for c in CLASS_IDS}, []
         for case, summary in taken.done:
             for name, counts in summary["classes"].items():
                 for count in COUNTS:

@@ -12,7 +12,7 @@ from abdoseg.files import CaseError, write_label_map
 from abdoseg.label_maps import HIGHEST_ID, open_volume, read_voxels
 from abdoseg.synthesis import Anatomy, PrepareAnatomyd, check_tissues, phantom_tissues
 from abdoseg.transforms import LoadScand
-from tools.predict import is_scan
+from tools.scans import is_scan
 
 PHANTOM_MM = 2.5
 

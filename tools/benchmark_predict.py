@@ -15,7 +15,7 @@ from abdoseg.files import CaseError
 from abdoseg.label_maps import open_volume
 from tools.benchmark_scans import scans_of_lengths
 from tools.efficiency import card_memory
-from tools.predict import find_scans
+from tools.scans import find_scans
 from tools.score_tables import columns
 from tools.warm_process import WarmProcess, predictor_for, watch
 

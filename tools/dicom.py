@@ -8,7 +8,7 @@ from abdoseg.dicom import SEGMENTATION, Series, fault_of, find_series, grid_of, 
 from abdoseg.files import CaseError, write_label_map
 from tools.dicom_scans import SERIES, name_of, write_beside
 from tools.faults import reason_of
-from tools.predict import is_scan
+from tools.scans import is_scan
 
 
 def dicom(labels: str, studies: str, output: str, model: str = "MONAI Label") -> dict:

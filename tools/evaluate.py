@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from abdoseg.files import CaseError, write_json
 from abdoseg.metrics import summarize, summarize_hosts
+from abdoseg.ranks import Alone, Ranks, join
 from tools.case_scores import HEAVY, score_case
 from tools.score_files import annotated_classes, class_ids, find_pairs, split_names
 from tools.score_tables import columns, comparison_rows, format_official, format_strict
@@ -45,6 +46,8 @@ def evaluate(
     A case that cannot be scored (no prediction, another grid than its reference, an unknown label value, a broken
     file) is named, left out of the means, and makes the command end with exit code 1; the other cases are scored.
 
+    Under torchrun, the processes share the cases, and the first one writes (docs/clusters.md).
+
     Args:
         predictions: Folder of predicted label maps ID.nii.gz, or one such file.
         references: Folder of true label maps ID.nii.gz, one such file, or a datalist (.json) that names them.
@@ -63,7 +66,7 @@ def evaluate(
             predictions. Needs --strict.
         section: Section of a datalist: "testing" or "training".
         num_workers: Cases at once, each in a process of its own; 0 scores all in this one. If left out, one a processor
-            for 20 cases or more.
+            for 20 cases or more; of a torchrun, each process takes its part of the processors.
 
     Returns:
         The content of the JSON file: {"summary": see abdoseg.metrics.summarize, and in it "tumor_by_host": {family:
@@ -74,13 +77,16 @@ def evaluate(
     """
     if not strict and (annotated is not None or against is not None):
         raise CaseError("--annotated and --against are about strict scores; add --strict.")
+    ranks = join()
     pairs = find_pairs(Path(predictions), Path(references), section, split_names(cases))
     known = annotated_classes(pairs, annotated, Path(references), section) if strict else {}
-    score = partial(_score, ids=class_ids(classes), known=known, num_workers=num_workers)
+    score = partial(_score, ids=class_ids(classes), known=known, num_workers=num_workers, ranks=ranks)
     baseline = None
     if against is not None:
         baseline = _baseline(Path(against), partial(find_pairs, Path(against), Path(references), section, pairs), score)
     found, failed = score(pairs)
+    if not ranks.first:
+        return {}
     hosts = _parts(found, "tumor_by_host")
     result = {
         "summary": {**summarize(_parts(found, "scores")), "tumor_by_host": summarize_hosts(hosts)},
@@ -112,16 +118,27 @@ def _score(
     ids: Sequence[int],
     known: Mapping[str, Sequence[int]],
     num_workers: int | None,
+    ranks: Alone | Ranks,
 ) -> tuple[dict[str, dict], dict[str, str]]:
     """Scores of the cases that can be scored, in the order of the pairs, and the reasons of the others."""
-    jobs = {case: (*files, tuple(ids), known.get(case)) for case, files in pairs.items()}
     found, failed = {}, {}
-    done = run_cases(score_case, jobs, num_workers, preload=HEAVY)
-    for case, scores, reason in tqdm(done, desc="evaluate", unit="case", total=len(jobs)):
+
+    def note(outcome: Sequence) -> None:
+        case, scores, reason = outcome
         if reason is None:
             found[case] = scores
         else:
             failed[case] = reason
+        bar.update()
+
+    names = ranks.share(ranks.agree(list(pairs)))
+    jobs = {case: (*pairs[case], tuple(ids), known.get(case)) for case in names}
+    with (
+        tqdm(desc="evaluate", unit="case", total=len(pairs), disable=not ranks.first) as bar,
+        ranks.gathering(note) as hand_over,
+    ):
+        for outcome in run_cases(score_case, jobs, num_workers, preload=HEAVY):
+            hand_over(outcome)
     return tuple({case: part[case] for case in pairs if case in part} for part in (found, failed))
 
 

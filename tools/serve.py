@@ -9,7 +9,7 @@ from pathlib import Path
 from abdoseg.files import CaseError, write_json
 from abdoseg.manifest import file_hash, read_manifest
 from tools.archive import unpack
-from tools.predict import is_scan
+from tools.scans import is_scan
 from tools.trust import check_trusted
 
 LABEL = Path(__file__).with_name("label")

@@ -84,7 +84,7 @@ def synthesize(
 
 def _pairs(labels: Path, scans: Path) -> dict:
     """Label maps with their scans: id -> (label map, scan)."""
-    from tools.predict import find_scans
+    from tools.scans import find_scans
 
     images = find_scans(scans)
     found = {name: (path, images[name]) for name, path in find_scans(labels).items() if name in images}

@@ -15,6 +15,7 @@ from abdoseg.datalist import known_classes
 from abdoseg.files import CaseError, atomic_path, write_json, write_label_map
 from abdoseg.label_maps import open_volume
 from abdoseg.labels import BACKGROUND_ID, CLASS_IDS, NAMES, ORGAN_IDS
+from abdoseg.ranks import is_first
 
 CLASSES = {"organs": ORGAN_IDS, "all": CLASS_IDS}
 PARTIAL = ("ignore", "skip")
@@ -96,7 +97,8 @@ class ExportRawData(CaseStage):
         -------
         dict
             ``{"dataset": path of dataset.json, "exported": n, "up_to_date": n, "complete": n, "partial": n,
-            "skipped": n, "failed": {id: reason}}``; complete and partial count training cases.
+            "skipped": n, "failed": {id: reason}}``; complete and partial count training cases. Under torchrun {} in all
+            processes but the first, which alone writes what is common.
 
         Raises
         ------
@@ -113,8 +115,11 @@ class ExportRawData(CaseStage):
             )
         wanted = complete if self.partial == "skip" else training
         listed = [*wanted, *datalist.get("testing", [])]
-        self._remove_others({case["id"] for case in listed})
+        if is_first():
+            self._remove_others({case["id"] for case in listed})
         taken = self.take(listed)
+        if taken is None:
+            return {}
         cases = [case for case, _ in taken.done if case["kind"] != "test"]
         ignored = any(summary["ignored"] for case, summary in taken.done if case["kind"] != "test")
         ignore = {"ignore": len(self.classes) + 1} if ignored else {}

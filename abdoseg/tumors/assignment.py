@@ -73,7 +73,8 @@ class AssignHosts(CaseStage):
         -------
         dict
             ``{"organs", "tumors", "unknown"}``: paths of the three datalists; ``"assigned"``, ``"up_to_date"``: numbers
-            of cases; ``"failed"``: {id: reason}. A case with too many foci has not failed.
+            of cases; ``"failed"``: {id: reason}. A case with too many foci has not failed. Under torchrun {} in all
+            processes but the first, which alone writes what is common.
 
         Raises
         ------
@@ -83,6 +84,8 @@ class AssignHosts(CaseStage):
         names = ("organs", "tumors", "unknown")
         datalist = self.read(*(f"{name}.json" for name in names))
         taken = self.take(datalist.get("training", []))
+        if taken is None:
+            return {}
         organs, tumors, crowded, foci = [], [], [], []
         for case, summary in taken.done:
             organs.append({**case, "label": f"organ_labels/{case['id']}.nii.gz"})

@@ -12,6 +12,7 @@ from abdoseg.datalist import write_datalist
 from abdoseg.files import CaseError, write_json, write_label_map
 from abdoseg.label_maps import read_label_map
 from abdoseg.labels import NAMES, TUMOR_ID
+from abdoseg.ranks import is_first
 from abdoseg.tumors.assignment import host_counts, takes_pseudo_tumor
 from abdoseg.tumors.decisions import EVERY_FAMILY, keep_pseudo_tumors
 from abdoseg.tumors.hosts import REST
@@ -93,7 +94,8 @@ class FilterPseudoTumors(CaseStage):
         -------
         dict
             ``{"datalist": path, "kept": n, "filtered": n, "up_to_date": n, "failed": {id: reason}}``; ``kept`` cases
-            have a pseudo tumor to train on.
+            have a pseudo tumor to train on. Under torchrun {} in all processes but the first, which alone writes what
+            is common.
 
         Raises
         ------
@@ -111,6 +113,8 @@ class FilterPseudoTumors(CaseStage):
                 )
         candidates = [case for case in training if takes_pseudo_tumor(case)]
         taken = self._take_all(candidates)
+        if taken is None:
+            return {}
         summaries = {case["id"]: summary for case, summary in taken.done}
         unstable = self._unstable(summaries)
         rejected = {name: _reason(found) for name, found in summaries.items() if not any(found["hosts"].values())}
@@ -140,9 +144,9 @@ class FilterPseudoTumors(CaseStage):
         write_json(self.output_dir / "summary.json", summary)
         return {"datalist": str(self.output_dir / "tumors.json"), "kept": len(kept), **self.result(taken)}
 
-    def _take_all(self, candidates: list[dict]) -> Taken:
+    def _take_all(self, candidates: list[dict]) -> Taken | None:
         if not candidates:
-            return Taken()
+            return Taken() if is_first() else None
         if not self.predictions_dir.is_dir():
             raise CaseError(
                 f"{self.predictions_dir}: there is no such folder; it should hold the cascade's labels ID.nii.gz."

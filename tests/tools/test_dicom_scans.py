@@ -17,7 +17,8 @@ from tests.tools.small_data import STUDENT, labels_of, save_weights
 from tools.__main__ import main
 from tools.chain import BUNDLES
 from tools.dicom_scans import find_dicom_scans
-from tools.predict import find_scans, predict
+from tools.predict import predict
+from tools.scans import find_scans
 
 FINE_SEG = str(BUNDLES / "fine_seg")
 REAL = Path(__file__).parents[3] / "shared" / "data"

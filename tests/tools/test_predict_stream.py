@@ -102,7 +102,13 @@ def test_a_stopped_process_leaves_whole_files_and_a_true_manifest(sent, weights,
     out = tmp_path / "out"
     options = ["--bundle", FINE_SEG, "--input", str(scan.parent), "--output", str(out)]
     command = [sys.executable, "-m", "tools", "predict", *options, "--weights", str(weights / "student")]
-    process = subprocess.Popen(command, cwd=BUNDLES.parent, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=BUNDLES.parent,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),  # a shell's background jobs inherit that it is ignored
+    )
     while len(list(out.glob("*.nii.gz"))) < 5:
         time.sleep(0.01)
         assert process.poll() is None

@@ -2,6 +2,7 @@
 
 from abdoseg.dicom.choice import choose_series, fault_of, studies_of
 from abdoseg.dicom.codes import CODES, Code, SegmentCode
+from abdoseg.dicom.resampled import resample_volume
 from abdoseg.dicom.segmentation import write_segmentation
 from abdoseg.dicom.segmentation_reading import SEGMENTATION, read_segmentation
 from abdoseg.dicom.series import Series, Slice, find_series
@@ -21,6 +22,7 @@ __all__ = [
     "grid_of",
     "read_segmentation",
     "read_volume",
+    "resample_volume",
     "stack_slices",
     "studies_of",
     "write_segmentation",

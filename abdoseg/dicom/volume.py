@@ -26,22 +26,23 @@ def read_volume(series: Series) -> nib.Nifti1Image:
         If the slices make no regular grid, or a file cannot be decoded, is broken or does not say what HU it holds.
     """
     slices, affine = stack_slices(series)
-    planes = [_read_plane(part.path, part.shape) for part in slices]
+    planes = [read_plane(part.path, part.shape) for part in slices]
     kinds = {plane.dtype for plane in planes}
     kind = np.float32 if np.dtype(np.float32) in kinds else max(kinds, key=lambda dtype: dtype.itemsize)
     volume = np.empty((*planes[0].shape, len(planes)), dtype=kind, order="F")
     for index, plane in enumerate(planes):
         volume[..., index] = plane
-    return _image(volume, affine)
+    return as_image(volume, affine)
 
 
 def grid_of(series: Series) -> nib.Nifti1Image:
     """Give the grid of `read_volume` without reading a voxel: zeros (columns, rows, slices), uint8, read-only."""
     slices, affine = stack_slices(series)
-    return _image(np.broadcast_to(np.uint8(0), (*slices[0].shape[::-1], len(slices))), affine)
+    return as_image(np.broadcast_to(np.uint8(0), (*slices[0].shape[::-1], len(slices))), affine)
 
 
-def _image(volume: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
+def as_image(volume: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
+    """An image in mm whose orientation stands in both forms of the header."""
     image = nib.Nifti1Image(volume, affine)
     # Readers that know right angles alone, such as 3D Slicer's, take this form where rounding has bent the affine.
     image.set_qform(affine, code="scanner")
@@ -49,8 +50,8 @@ def _image(volume: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
     return image
 
 
-def _read_plane(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """One slice in HU, (columns, rows)."""
+def read_plane(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """One slice in HU, (columns, rows); CaseError if it cannot be read."""
     pydicom = require_pydicom()
     try:
         dataset = pydicom.dcmread(path)

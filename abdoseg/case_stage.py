@@ -5,7 +5,6 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from abdoseg.datalist import read_datalist
 from abdoseg.files import CaseError, write_json
 from abdoseg.label_maps import grid_difference, open_volume, read_label_map
 from abdoseg.ranks import join
+from abdoseg.threads import in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Taken:
 
     Parameters
     ----------
-    done : pairs of a case and its summary, in the order of the cases.
+    done : pairs of a case and what its stage tells of it (`CaseStage.told`), in the order of the cases.
     set_aside : entries for the section ``excluded`` of a datalist: id, paths and reason.
     up_to_date : how many of those done were found done.
     """
@@ -94,6 +94,10 @@ class CaseStage(ABC):
         """Give what decides the outputs of one case besides its input files; plain JSON values."""
         return self.settings
 
+    def told(self, summary: dict) -> dict | list:
+        """Give what `run` needs of a case's summary, as plain JSON values; it is kept in memory for all cases."""
+        return {key: value for key, value in summary.items() if key != "inputs"}
+
     def read(self, *outputs: str) -> dict:
         """Read the datalist; CaseError if one of the stage's own datalists would take its place."""
         datalist = read_datalist(self.datalist)
@@ -120,7 +124,7 @@ class CaseStage(ABC):
             results = self._results([cases[number] for number in share], ranks.first)
             for number, (summary, fresh) in zip(share, results, strict=True):
                 fault = isinstance(summary, CaseError)
-                hand_over((number, *((str(summary), None) if fault else (None, summary)), fresh))
+                hand_over((number, *((str(summary), None) if fault else (None, self.told(summary))), fresh))
         if not ranks.first:
             return None
         done, set_aside, up_to_date = [], [], 0
@@ -158,12 +162,9 @@ class CaseStage(ABC):
                 path.unlink(missing_ok=True)
             return reason, False
 
-        threads = ThreadPoolExecutor(self.num_threads)
-        try:
-            hidden = not (self.progress and shown)
-            yield from tqdm(threads.map(attempt, cases), self.action, len(cases), unit="case", disable=hidden)
-        finally:
-            threads.shutdown(cancel_futures=True)
+        results = in_threads(attempt, cases, self.num_threads)
+        hidden = not (self.progress and shown)
+        yield from tqdm(results, self.action, len(cases), unit="case", disable=hidden)
 
     def _case(self, case: dict) -> tuple[dict, bool]:
         """Give the summary of a case, and whether it was done now (True) or found up to date (False)."""

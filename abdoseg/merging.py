@@ -1,5 +1,6 @@
 """The merge of a whole data set: one case after the other from files to files, and a new datalist at the end."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,10 +96,9 @@ class MergeCases(CaseStage):
         if taken is None:
             return {}
         totals, training = {str(c): {"name": NAMES[c], **dict.fromkeys(COUNTS, 0)} for c in CLASS_IDS}, []
-        for case, summary in taken.done:
-            for name, counts in summary["classes"].items():
-                for count in COUNTS:
-                    totals[name][count] += counts[count]
+        for case, voxels in taken.done:
+            for (name, count), found in zip(itertools.product(totals, COUNTS), voxels, strict=True):
+                totals[name][count] += found
             label = f"labels/{case['id']}.nii.gz"
             training.append({**case, "label": label, "merged": True, "filled_classes": filled_classes(case)})
 
@@ -144,6 +144,10 @@ class MergeCases(CaseStage):
     def settings_of(self, case: dict) -> dict:
         """Give the settings of the merge and what a person looked for in this case."""
         return {**self.settings, "annotated": case.get("annotated_classes", [])}
+
+    def told(self, summary: dict) -> list[int]:
+        """Give the voxels of class 1, kept, filled and discarded, then those of class 2, and so on."""
+        return [summary["classes"][str(c)][count] for c in CLASS_IDS for count in COUNTS]
 
     def work(self, case: dict, inputs: dict[str, str]) -> dict:
         """Merge one case and give its counts by class."""

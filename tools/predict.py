@@ -17,6 +17,7 @@ from tools.stream import Passage, Progress, ended_like_ctrl_c, stream
 from tools.trust import check_trusted
 
 logger = logging.getLogger(__name__)
+REWRITTEN = 0.01  # the manifest is written anew when so large a part of its cases is new
 
 
 def predict(
@@ -137,6 +138,7 @@ def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor
     scans : by name.
     """
     targets = {name: folder / f"{name}.nii.gz" for name in names}
+    unwritten = 0
 
     def infer(name: str, prepared: tuple | None) -> tuple | None:
         bar.set_postfix_str(name)
@@ -152,27 +154,40 @@ def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor
         hand_over((name, round(passage.seconds, 3), reason))
 
     def note(outcome: Sequence) -> None:
+        nonlocal unwritten
         name, seconds, reason = outcome
         if reason is None:
             manifest["seconds"][name] = seconds
         else:
             manifest["failed"][name] = reason
             bar.write(f"set aside: {reason}")
-        write_json(folder / "manifest.json", manifest)
+        unwritten += 1
+        # Written after each of 100,000 cases, it would come to 100 GB.
+        if unwritten >= REWRITTEN * (len(manifest["seconds"]) + len(manifest["failed"])):
+            write()
         bar.update()
 
+    def write() -> None:
+        nonlocal unwritten
+        write_json(folder / "manifest.json", manifest)
+        unwritten = 0
+
     hidden = not (names and ranks.first)
-    with (
-        Progress(total=len(names), desc="label", unit="scan", disable=hidden) as bar,
-        ranks.gathering(note) as hand_over,
-    ):
-        stream(
-            ranks.share(names),
-            lambda name, _: scans[name].read(predictor, targets[name]),
-            infer,
-            lambda name, labeled: scans[name].write(predictor, labeled, targets[name]),
-            settle,
-        )
+    try:
+        with (
+            Progress(total=len(names), desc="label", unit="scan", disable=hidden) as bar,
+            ranks.gathering(note) as hand_over,
+        ):
+            stream(
+                ranks.share(names),
+                lambda name, _: scans[name].read(predictor, targets[name]),
+                infer,
+                lambda name, labeled: scans[name].write(predictor, labeled, targets[name]),
+                settle,
+            )
+    finally:
+        if unwritten:
+            write()
 
 
 def _begin(folder: Path, predictor, bundle: str, targets: Mapping[str, Path], overwrite: bool) -> dict:

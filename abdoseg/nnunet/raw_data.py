@@ -123,8 +123,9 @@ class ExportRawData(CaseStage):
         cases = [case for case, _ in taken.done if case["kind"] != "test"]
         ignored = any(summary["ignored"] for case, summary in taken.done if case["kind"] != "test")
         ignore = {"ignore": len(self.classes) + 1} if ignored else {}
-        held_out = [case["id"] for case in cases if case.get("validation") or case.get("teacher_validation")]
-        rest = [case["id"] for case in cases if case["id"] not in held_out]
+        apart = [bool(case.get("validation") or case.get("teacher_validation")) for case in cases]
+        held_out = [case["id"] for case, is_held_out in zip(cases, apart, strict=True) if is_held_out]
+        rest = [case["id"] for case, is_held_out in zip(cases, apart, strict=True) if not is_held_out]
         if held_out and rest:
             write_json(self.output_dir / "splits_final.json", [{"train": rest, "val": held_out}])
         else:

@@ -118,7 +118,8 @@ class FilterPseudoTumors(CaseStage):
         summaries = {case["id"]: summary for case, summary in taken.done}
         unstable = self._unstable(summaries)
         rejected = {name: _reason(found) for name, found in summaries.items() if not any(found["hosts"].values())}
-        kept = {name: found["hosts"] for name, found in summaries.items() if name not in {*rejected, *unstable}}
+        refused = {*rejected, *unstable}
+        kept = {name: found["hosts"] for name, found in summaries.items() if name not in refused}
 
         left_out = {case["id"] for case in candidates} - set(kept)
         content = {

@@ -1,5 +1,6 @@
 """The predict command as a stream: bytes of one scan after the other, faults in any step, one process a folder."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,16 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from abdoseg.files import CaseError
+from abdoseg.files import CaseError, write_json
+from abdoseg.ranks import Alone
 from tests.tools.small_data import AFFINE, SHAPE, STUDENT, TEACHER, save_scan, save_weights
 from tools.chain import BUNDLES
 from tools.lock import sole_user
-from tools.predict import predict
+from tools.predict import _label, predict
 from tools.predictor import Predictor
 
 FINE_SEG = str(BUNDLES / "fine_seg")
@@ -124,3 +128,38 @@ def test_a_stopped_process_leaves_whole_files_and_a_true_manifest(sent, weights,
     assert sorted(names) == sorted(["manifest.json", *(f"{name}.nii.gz" for name in written)])
     for name in written:
         assert np.asarray(nib.load(out / f"{name}.nii.gz").dataobj).shape == SHAPE
+
+
+class QuickScan:
+    """A scan that is labeled in no time, or at which the labeling is stopped."""
+
+    def __init__(self, stops: bool = False) -> None:
+        self.stops = stops
+
+    def read(self, predictor, target):
+        return ()
+
+    def write(self, predictor, labeled, target):
+        if self.stops:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("stop", [None, 1777])
+def test_the_manifest_of_many_scans_is_seldom_written_anew_and_whole_at_the_end(stop, tmp_path, monkeypatch):
+    """Written after every scan, it would have a million entries in all; each is noted 100 times at most."""
+    entries = []
+
+    def counting(path, content):
+        entries.append(len(content["seconds"]))
+        write_json(path, content)
+
+    monkeypatch.setattr("tools.predict.write_json", counting)
+    scans = {f"{number:04d}": QuickScan(number == stop) for number in range(2000)}
+    manifest = {"seconds": {}, "failed": {}}
+    predictor = SimpleNamespace(infer=lambda prepared: prepared)
+    with nullcontext() if stop is None else pytest.raises(OSError, match="No space left"):
+        _label(Alone(), list(scans), scans, predictor, tmp_path, manifest)
+    done = 2000 if stop is None else stop
+    assert entries[:100] == list(range(1, 101))
+    assert sum(entries) < 110 * done
+    assert list(json.loads((tmp_path / "manifest.json").read_text())["seconds"]) == list(scans)[:done]

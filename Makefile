@@ -57,7 +57,7 @@ study: install
 SHARED := ../shared/data
 starter: install
 	$(PYTHON) -m tools starter --work_dir runs/starter --anatomies $(SHARED)/tissue_maps --leave_out example_3mm \
-		--scans $(SHARED)
+		--scans $(SHARED) --outside $(SHARED)/geometry/ge_head_gantry_tilt_variable_spacing_dicom.zip
 
 WORK := $(DEMO)
 ui: install

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from abdoseg.datalist import load_cases, write_datalist
 from abdoseg.files import CaseError
-from abdoseg.labels import CLASS_IDS, ORGAN_IDS
+from abdoseg.labels import ORGAN_IDS
 from tools.pipeline import load_pipeline
 from tools.run import run_stages
 
@@ -18,6 +18,7 @@ def starter(
     anatomies: str | None = None,
     leave_out: str | None = None,
     scans: str | None = None,
+    outside: str | None = None,
     teacher_minutes: float = 60,
     coarse_minutes: float = 15,
     fine_minutes: float = 45,
@@ -31,18 +32,21 @@ def starter(
 
     Each network trains for the time given, in minutes of this machine, and its learning rate falls to 0 by then. Killed
     and started again, the command goes on from the last 50 steps. Afterwards the teacher and the students label the
-    real scans and are scored: WORK_DIR/scores/teacher.json and student.json. The weights in WORK_DIR/teacher/weights,
-    coarse/weights and fine/weights serve `predict --weights`, `pack --weights` and further training.
+    real scans and are scored: WORK_DIR/starter.md has the tables, WORK_DIR/scores/teacher.json, student.json and
+    checks.json the figures. The weights in WORK_DIR/teacher/weights, coarse/weights and fine/weights serve `predict
+    --weights`, `pack --weights` and further training.
 
-    With --install nothing is trained: the weights of a finished WORK_DIR are stored in half precision in models/ of
-    their bundles, each with its architecture, its sha256 and a model card.
+    With --install nothing is trained: the weights of a finished WORK_DIR are stored in half precision in models/starter
+    of their bundles, each with its architecture, its sha256 and a model card.
 
     Args:
         work_dir: Folder for all results.
         anatomies: Folder of tissue maps, see docs/synthesis.md; without it there are phantoms alone.
         leave_out: Names of tissue maps that take no part, separated by commas: those of patients whose scan is a test.
         scans: Real scans to score: a data list (.json) with a section "testing", or a folder of folders ID with
-            ct.nii.gz and label_flare*.nii.gz (FLARE23's ids; what is not drawn there is not scored).
+            ct.nii.gz or dicom.zip, and label_flare*.nii.gz (FLARE23's ids; what is not drawn there is not scored).
+        outside: Scans outside the abdomen, in which nothing should be found: a NIfTI file, a zip of one DICOM series
+            (uneven or tilted ones are resampled), or a folder of these.
         teacher_minutes: Time to train the teacher.
         coarse_minutes: Time to train the coarse student.
         fine_minutes: Time to train the fine student.
@@ -61,11 +65,16 @@ def starter(
     maps = anatomy_list(
         root, None if anatomies is None else Path(anatomies), _names(leave_out), phantoms, phantom_share
     )
-    tests = None if scans is None else scan_list(root, Path(scans))
+    from tools.starter_scans import outside_list, scan_list
+
+    tests = None if scans is None else str(scan_list(root, Path(scans)))
+    empty = None if outside is None else str(outside_list(root, Path(outside)))
     given = {
         "work_dir": str(root),
         "anatomies": str(maps),
-        "scans": None if tests is None else str(tests),
+        "scans": tests,
+        "outside": empty,
+        "checked": bool(tests or empty),
         "teacher_seconds": 60.0 * teacher_minutes,
         "coarse_seconds": 60.0 * coarse_minutes,
         "fine_seconds": 60.0 * fine_minutes,
@@ -111,35 +120,6 @@ def anatomy_list(
     path = root / "anatomies.json"
     write_datalist(path, {"name": "tissue maps to render synthetic CT from", "training": entries})
     return path
-
-
-def scan_list(root: Path, source: Path) -> Path:
-    """Give the data list of the scans to score: ``source`` itself, or one that is written of a folder."""
-    if source.suffix == ".json":
-        load_cases(source, section="testing", required=True)
-        return source.absolute()
-    if not source.is_dir():
-        raise CaseError(f"{source} does not exist; --scans takes a data list (.json), or a folder of folders of scans.")
-    entries = []
-    for image in sorted(source.glob("*/ct.nii.gz")):
-        entry = {"id": image.parent.name, "image": str(image.absolute()), "kind": "test"}
-        if labels := sorted(image.parent.glob("label_flare*.nii.gz")):
-            entry |= {"label": str(labels[0].absolute()), "annotated_classes": _drawn(labels[0])}
-        entries.append(entry)
-    if not any("label" in entry for entry in entries):
-        raise CaseError(f"{source} holds no ID/ct.nii.gz with ID/label_flare*.nii.gz to score with.")
-    path = root / "scans.json"
-    write_datalist(path, {"name": "real scans to score", "testing": entries})
-    return path
-
-
-def _drawn(path: Path) -> list[int]:
-    import numpy as np
-
-    from abdoseg.label_maps import read_label_map
-
-    found = set(np.unique(read_label_map(path)[0]).tolist())
-    return [number for number in CLASS_IDS if number in found]
 
 
 def _signature(maps: Path) -> str:

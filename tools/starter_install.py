@@ -1,23 +1,20 @@
 """The starter weights in the bundles: half precision, sha256, and a model card with what they reach."""
 
 import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
-import torch
-
 from abdoseg.datalist import load_cases
-from abdoseg.files import CaseError, atomic_path, write_json
+from abdoseg.files import CaseError, write_json
 from abdoseg.manifest import file_hash
-from abdoseg.networks import ARCHITECTURE_FILE, build_network, load_checkpoint, read_architecture
+from abdoseg.networks import ARCHITECTURE_FILE, build_network, load_checkpoint, read_architecture, write_state
 from tools.chain import BUNDLES, read_manifest
+from tools.starter_checks import CARD_TABLES, card_figures
+from tools.starter_weights import NOT_FOR, STARTER, STARTER_FILE
 
-# Stage of the chain -> its bundle, and the scores that tell what it reaches.
-STAGES = {
-    "teacher": ("teacher_nnunet", "teacher"),
-    "coarse": ("coarse_seg", None),
-    "fine": ("fine_seg", "student"),
-}
+# Stage of the chain -> its bundle.
+STAGES = {"teacher": "teacher_nnunet", "coarse": "coarse_seg", "fine": "fine_seg"}
 LARGEST_BYTES = 20_000_000
 CARD = """# Starter weights of {bundle}
 
@@ -27,20 +24,24 @@ contrast phase, tumors, missing organs and scanner (docs/synthesis.md of the pro
 - Anatomies: {anatomies}. s0327 and s0328 are derived from the TotalSegmentator data set (Wasserthal et al. 2023),
   CC BY 4.0; phantoms are procedural.
 - Training: {training}
-- Network: {parameters:,} parameters; {architecture}
+- Network: {parameters:,} parameters; see {architecture}.
 - sha256 of model.pt: {sha256}
+- For {purpose}.
 
 {figures}
 ## What they cannot do
 
 They are a start: for labels to correct, for a teacher to fine-tune, to see that an installation works. They have seen
 few anatomies, adults with the usual organs on the usual side. Small organs are found roughly. Tumors in training were
-blobs of random contrast; that they resemble real ones was never tested. Not for diagnosis or any other clinical use.
+blobs of random contrast; that they resemble real ones was never tested. The real scans above are few, and
+most of their labels were made by a model, not by hand. Not for diagnosis or any other clinical use.
 """
 
 
 def install_weights(root: Path, bundles: Path = BUNDLES) -> dict:
-    """Store the weights of a finished work folder of `starter` in ``models/`` of their bundles.
+    """Store the weights of a finished work folder of `starter` in ``models/starter`` of their bundles.
+
+    Either all are stored or, where one cannot be, none.
 
     Parameters
     ----------
@@ -59,36 +60,50 @@ def install_weights(root: Path, bundles: Path = BUNDLES) -> dict:
     for stage in STAGES:
         if read_manifest(root / "manifests" / f"{stage}.json").get("status") != "done":
             raise CaseError(f"{root}: stage {stage} is not done; run `starter` on this folder to its end first.")
-    installed = {}
-    for stage, (bundle, scores) in STAGES.items():
-        target = bundles / bundle / "models"
-        source = root / stage / "weights"
-        architecture = read_architecture(source / ARCHITECTURE_FILE, {})
-        network = load_checkpoint(source / "model.pt", build_network(architecture))
-        state = {
-            name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()
-        }
-        with atomic_path(target / "model.pt") as temporary:
-            torch.save(state, temporary)
-            if (size := temporary.stat().st_size) > LARGEST_BYTES:
-                raise CaseError(
-                    f"{source / 'model.pt'}: {size / 1e6:.1f} MB in half precision; 20 MB may be installed."
-                )
-        write_json(target / ARCHITECTURE_FILE, architecture)
-        installed[bundle] = sha256 = file_hash(target / "model.pt")
-        card = CARD.format(
-            bundle=bundle,
-            anatomies=", ".join(case["id"] for case in load_cases(root / "anatomies.json")),
-            training=_training(root, stage),
-            parameters=sum(parameter.numel() for parameter in network.parameters()),
-            architecture=f"see {ARCHITECTURE_FILE}",
-            sha256=sha256,
-            figures=_figures(root, scores),
-        )
-        with atomic_path(target / "model_card.md") as temporary:
-            temporary.write_text(card)
-        print(f"{target / 'model.pt'}: {size / 1e6:.1f} MB, sha256 {sha256[:12]}")
-    return {"installed": installed}
+    prepared = {bundle: _prepare(root, stage, bundle) for stage, bundle in STAGES.items()}
+    for bundle, folder in prepared.items():
+        target = bundles / bundle / "models" / STARTER
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(folder, target)
+        size = (target / "model.pt").stat().st_size
+        print(f"{target / 'model.pt'}: {size / 1e6:.1f} MB, sha256 {file_hash(target / 'model.pt')[:12]}")
+    return {"installed": {bundle: file_hash(folder / "model.pt") for bundle, folder in prepared.items()}}
+
+
+def _prepare(root: Path, stage: str, bundle: str) -> Path:
+    """Write what is to be installed into a folder of the work folder, and give that."""
+    source, target = root / stage / "weights", root / "installed" / bundle
+    architecture = read_architecture(source / ARCHITECTURE_FILE, {})
+    network = load_checkpoint(source / "model.pt", build_network(architecture))
+    state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
+    write_state(target / "model.pt", state)
+    if (size := (target / "model.pt").stat().st_size) > LARGEST_BYTES:
+        raise CaseError(f"{source / 'model.pt'}: {size / 1e6:.1f} MB in half precision; 20 MB may be installed.")
+    write_json(target / ARCHITECTURE_FILE, architecture)
+    anatomies = _anatomies([case["id"] for case in load_cases(root / "anatomies.json")])
+    sha256 = file_hash(target / "model.pt")
+    write_json(target / STARTER_FILE, {"bundle": bundle, "sha256": sha256, "anatomies": anatomies})
+    card = CARD.format(
+        bundle=bundle,
+        anatomies=anatomies,
+        training=_training(root, stage),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        architecture=ARCHITECTURE_FILE,
+        sha256=sha256,
+        purpose=NOT_FOR,
+        figures=card_figures(root, CARD_TABLES[stage]),
+    )
+    (target / "model_card.md").write_text(card)
+    return target
+
+
+def _anatomies(names: list[str]) -> str:
+    """Names of the tissue maps, and how many phantoms: "s0327, s0328 and 4 phantoms"."""
+    phantoms = [name for name in names if name.startswith("phantom_")]
+    parts = [name for name in names if name not in phantoms]
+    parts += [f"{len(phantoms)} phantom{'s' * (len(phantoms) > 1)}"] if phantoms else []
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
 
 
 def _training(root: Path, stage: str) -> str:
@@ -97,19 +112,3 @@ def _training(root: Path, stage: str) -> str:
     losses = [json.loads(row)["loss"] for row in rows]
     took = timedelta(seconds=round(manifest.get("seconds", 0)))
     return f"{took} (h:m:s) in its last sitting, {len(losses)} epochs, loss {losses[0]:.2f} to {losses[-1]:.2f}."
-
-
-def _figures(root: Path, scores: str | None) -> str:
-    """Table of the DSC of each organ on each scan that it was scored on."""
-    path = root / "scores" / f"{scores}.json"
-    if scores is None:
-        return "Its figures are those of fine_seg, whose region of interest it finds.\n"
-    if not path.exists():
-        return "Not scored on any real scan.\n"
-    cases = json.loads(path.read_text())["cases"]
-    names = [name for name in next(iter(cases.values()), {}) if any(case[name]["present"] for case in cases.values())]
-    lines = [f"DSC on real scans:\n\n| organ | {' | '.join(cases)} |", "|---" * (len(cases) + 1) + "|"]
-    for name in names:
-        values = [f"{case[name]['dsc']:.3f}" if case[name]["present"] else "" for case in cases.values()]
-        lines.append(f"| {name} | {' | '.join(values)} |")
-    return "\n".join(lines) + "\n"

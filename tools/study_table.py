@@ -90,7 +90,7 @@ def _claims_table(definition: Mapping, outcome: Mapping) -> str:
             seeds = ", ".join(f"{mean:+.2f}" for mean in judged["difference"]["replicates"])
             cells.append(f"**{judged['verdict']}** {_interval(judged['difference'], '+')}; seeds {seeds}")
         rows.append([claim["text"], _in_paper(definition, claim), *cells])
-    return _markdown(heads, rows)
+    return markdown_table(heads, rows)
 
 
 def _arms_table(definition: Mapping, arms: Mapping[str, Mapping]) -> str:
@@ -102,7 +102,7 @@ def _arms_table(definition: Mapping, arms: Mapping[str, Mapping]) -> str:
             printed = _paper_mean(definition, arm, name)
             cells.append(_interval(arms[arm][name]) + ("" if printed is None else f" ({printed:.2f})"))
         rows.append([name if name in organs else f"**{name}**", *cells])
-    return _markdown(["", *arms], rows)
+    return markdown_table(["", *arms], rows)
 
 
 def _in_paper(definition: Mapping, claim: Mapping) -> str:
@@ -130,6 +130,7 @@ def _interval(found: Mapping, sign: str = "") -> str:
     return f"{found['mean']:{sign}.2f}" + (f" [{bounds[0]:{sign}.2f}, {bounds[1]:{sign}.2f}]" if bounds else "")
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = ["| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows)]
     return "\n".join(lines)

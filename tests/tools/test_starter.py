@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 import nibabel as nib
 import numpy as np
@@ -12,14 +13,20 @@ import yaml
 from abdoseg.datalist import load_cases
 from abdoseg.files import CaseError, write_json, write_label_map
 from abdoseg.manifest import file_hash
-from abdoseg.networks import build_network, read_architecture, write_architecture
-from tests.bundles.tiny import TINY_PLAN
+from abdoseg.networks import build_network, load_checkpoint, read_architecture, write_architecture
+from tests.bundles.tiny import TINY_PLAN, copy_tiny
+from tests.dicom.written import volume, write_series
 from tests.synthesis.small import SPACING, block_tissues
+from tools.__main__ import main
+from tools.chain import BUNDLES
 from tools.pipeline import load_pipeline
-from tools.starter import CHAIN, anatomy_list, scan_list, starter
-from tools.starter_install import install_weights
+from tools.starter import CHAIN, anatomy_list, starter
+from tools.starter_install import LARGEST_BYTES, STAGES, install_weights
+from tools.starter_scans import outside_list, scan_list
+from tools.starter_weights import starter_folder
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
+FILES = {"model.pt", "architecture.json", "starter.json", "model_card.md"}
 GRID = nib.Nifti1Image(np.zeros((48, 40, 44), np.uint8), AFFINE)
 
 
@@ -66,6 +73,47 @@ def test_scans_of_a_folder_of_folders_with_what_is_drawn_in_each(tmp_path):
         scan_list(tmp_path / "work", tmp_path)
 
 
+def zipped_series(image, path, **options):
+    """A zip of a CT series."""
+    paths = write_series(image, path.parent / "series", **options)
+    with zipfile.ZipFile(path, "w") as archive:
+        for part in paths:
+            archive.write(part, part.name)
+    shutil.rmtree(path.parent / "series")
+    return path
+
+
+def test_a_zipped_series_is_a_scan_and_its_labels_are_turned_to_it(tmp_path):
+    folder = tmp_path / "scans" / "a"
+    folder.mkdir(parents=True)
+    image = volume("LPS", (13, 11, 7))
+    zipped_series(image, folder / "dicom.zip")
+    drawn = np.zeros(image.shape, np.uint8)
+    drawn[2:5, 3, 6] = 5
+    ras = nib.as_closest_canonical(nib.Nifti1Image(drawn, image.affine))
+    write_label_map(folder / "label_flare.nii.gz", np.asarray(ras.dataobj), ras)
+    (entry,) = load_cases(scan_list(tmp_path / "work", tmp_path / "scans"), section="testing")
+    assert (entry["id"], entry["annotated_classes"]) == ("a", [5])
+    for name, expected in (("image", image.dataobj), ("label", drawn)):
+        found = nib.load(entry[name])
+        np.testing.assert_allclose(found.affine, image.affine, atol=1e-5)
+        np.testing.assert_array_equal(np.asarray(found.dataobj), expected)
+
+
+def test_scans_outside_the_abdomen_may_be_uneven(tmp_path):
+    source = tmp_path / "outside"
+    source.mkdir()
+    nib.save(volume(), source / "knee.nii.gz")
+    zipped_series(volume(shape=(13, 11, 5)), source / "head.zip", places=np.array([0, 1, 3, 4, 5]))
+    entries = load_cases(outside_list(tmp_path / "work", source), section="testing")
+    assert {entry["id"]: nib.load(entry["image"]).shape for entry in entries} == {
+        "knee": (13, 11, 7),
+        "head": (13, 11, 6),  # 5 steps of 2.5 mm
+    }
+    with pytest.raises(CaseError, match="for --outside"):
+        outside_list(tmp_path / "work", tmp_path)
+
+
 def test_the_chain_is_sound_and_scores_only_where_there_are_scans():
     places = {"work_dir": "/work", "anatomies": "/a.json"}
     names = [stage.name for stage in load_pipeline(str(CHAIN), None, places)]
@@ -78,6 +126,9 @@ def test_the_chain_is_sound_and_scores_only_where_there_are_scans():
         "score_student",
     ]
     assert stages[0].arguments["budget_steps"] == 5
+    stages = load_pipeline(str(CHAIN), None, {**places, "outside": "/o.json", "checked": True})
+    assert [stage.name for stage in stages if stage.tool] == ["outside_teacher", "outside_student", "checks"]
+    assert stages[-1].after == ("outside_teacher", "outside_student")
 
 
 def finished(root):
@@ -99,6 +150,8 @@ def finished(root):
     anatomy_list(root, root / "one.nii.gz", (), 0, 0.0)
     scores = {"liver": {"dsc": 0.91, "nsd": 0.5, "present": True}, "spleen": {"dsc": 1, "nsd": 1, "present": False}}
     write_json(root / "scores" / "student.json", {"cases": {"scan": scores}})
+    found = {"head": {"ml": 2.04, "classes": {"liver": 2.04, "spleen": 0.0}}}
+    write_json(root / "scores" / "checks.json", {"sides": {}, "outside": {"student": found}})
     return root
 
 
@@ -107,7 +160,10 @@ def test_weights_are_installed_in_half_precision_with_their_card(tmp_path):
     installed = install_weights(root, bundles)["installed"]
     assert sorted(installed) == ["coarse_seg", "fine_seg", "teacher_nnunet"]
     for name, stage in (("teacher_nnunet", "teacher"), ("fine_seg", "fine")):
-        models = bundles / name / "models"
+        models = starter_folder(name, bundles)
+        told = json.loads((models / "starter.json").read_text())
+        assert told == {"bundle": name, "sha256": installed[name], "anatomies": "one"}
+        assert {path.name for path in models.iterdir()} == FILES
         assert installed[name] == file_hash(models / "model.pt")
         state = torch.load(models / "model.pt", weights_only=True)
         assert {value.dtype for value in state.values()} == {torch.float16}
@@ -121,13 +177,54 @@ def test_weights_are_installed_in_half_precision_with_their_card(tmp_path):
         assert installed[name] in card
         assert "Anatomies: one." in card
         assert "loss 2.50 to 1.25" in card
-    card = (bundles / "fine_seg" / "models" / "model_card.md").read_text()
+    card = (starter_folder("fine_seg", bundles) / "model_card.md").read_text()
     assert "| liver | 0.910 |" in card
+    assert "In head, outside the abdomen, it finds 2.0 mL (liver 2.0)" in card
     assert "spleen" not in card
-    assert "Not scored on any real scan" in (bundles / "teacher_nnunet" / "models" / "model_card.md").read_text()
+    assert "Not scored on any real scan" in (starter_folder("teacher_nnunet", bundles) / "model_card.md").read_text()
     shutil.rmtree(root / "manifests")
     with pytest.raises(CaseError, match="stage teacher is not done"):
         starter(str(root), install=True)
+
+
+@pytest.mark.parametrize("bundle", STAGES.values())
+def test_starter_weights_of_the_repository_are_whole_and_small(bundle):
+    folder = BUNDLES / bundle / "models" / "starter"
+    if not folder.exists():
+        pytest.skip(f"{bundle} has no starter weights yet")
+    assert {path.name for path in folder.iterdir()} - {"openvino"} == FILES
+    assert all(path.stat().st_size <= LARGEST_BYTES for path in folder.glob("*.*"))
+    sha256 = file_hash(folder / "model.pt")
+    assert json.loads((folder / "starter.json").read_text())["sha256"] == sha256
+    assert sha256 in (folder / "model_card.md").read_text()
+    load_checkpoint(folder / "model.pt", build_network(read_architecture(folder / "architecture.json", {})))
+
+
+def test_predict_takes_the_starter_where_nothing_was_trained_and_says_so(tmp_path, capsys):
+    install_weights(finished(tmp_path / "work"), tmp_path / "installed")
+    bundle = copy_tiny(BUNDLES / "teacher_nnunet", tmp_path)
+    (bundle / "models" / "architecture.json").unlink()
+    shutil.copytree(starter_folder("teacher_nnunet", tmp_path / "installed"), bundle / "models" / "starter")
+    scan = tmp_path / "a.nii.gz"
+    nib.save(nib.Nifti1Image(block_tissues().astype(np.int16), AFFINE), scan)
+    assert main(["predict", str(bundle), str(scan), str(tmp_path / "out"), "--trust"]) == 0
+    told = capsys.readouterr().out
+    assert f"weights: {bundle / 'models' / 'starter' / 'model.pt'}" in told
+    assert "Starter weights of teacher_nnunet, learned from synthetic CT of one alone: labels to look at" in told
+    assert "not for diagnosis or any other clinical use" in told
+
+    # What is trained into models/ comes first, and no starter decides its architecture.
+    architecture = {"kind": "nnunet", "plan": {**TINY_PLAN, "features": [2, 4, 8]}}
+    write_architecture(bundle / "models" / "architecture.json", architecture)
+    torch.save(build_network(architecture).state_dict(), bundle / "models" / "model.pt")
+    assert main(["predict", str(bundle), str(scan), str(tmp_path / "own"), "--trust"]) == 0
+    told = capsys.readouterr().out
+    assert f"weights: {bundle / 'models' / 'model.pt'}" in told
+    assert "Starter" not in told
+
+    torch.save({}, bundle / "models" / "starter" / "model.pt")
+    command = ["predict", str(bundle), str(scan), str(tmp_path / "x"), "--trust"]
+    assert main([*command, f"--weights={bundle / 'models' / 'starter'}"]) == 2
 
 
 def tiny_overlays(folder):
@@ -136,7 +233,7 @@ def tiny_overlays(folder):
     channels = {"channels": [2, 3, 4], "out_channels": 14, "image_size": [16, 16, 16]}
     fine = {"_target_": "abdoseg.networks.coarse_to_fine_architecture", "coarse_dir": "@coarse_dir"}
     overlays = {
-        "teacher": {"default_plan": TINY_PLAN, "anatomy_spacing": 4.0, "stages": []},
+        "teacher": {"default_plan": {**TINY_PLAN, "mirror_axes": []}, "anatomy_spacing": 4.0, "stages": []},
         "coarse": {**student, "architecture": {"kind": "residual_unet", **channels}},
         "fine": {**student, "architecture": {**fine, "fine": {"kind": "efficient_segnet", **channels}}},
     }
@@ -152,11 +249,18 @@ def test_all_stages_train_label_and_are_scored(maps, tmp_path):
     folder.mkdir(parents=True)
     nib.save(nib.Nifti1Image((tissues * 10.0).astype(np.int16), AFFINE), folder / "ct.nii.gz")
     write_label_map(folder / "label_flare.nii.gz", np.where(tissues <= 13, tissues, 0).astype(np.uint8), GRID)
+    head = zipped_series(volume(shape=(40, 40, 7)), tmp_path / "head.zip", places=np.array([0, 1, 2, 4, 5, 6, 7]))
     options = {"anatomies": str(maps), "scans": str(tmp_path / "scans"), "phantoms": 0, **tiny_overlays(tmp_path)}
+    options["outside"] = str(head)
     options |= {f"{stage}_steps": 1 for stage in ("teacher", "coarse", "fine")}
     assert starter(str(tmp_path / "work"), **options) == {"failed": {}}
     for arm in ("teacher", "student"):
         assert set(json.loads((tmp_path / "work" / "scores" / f"{arm}.json").read_text())["cases"]) == {"a"}
+        checks = json.loads((tmp_path / "work" / "scores" / "checks.json").read_text())
+        assert checks["outside"][arm]["head"]["ml"] >= 0
+    assert "In head, outside the abdomen" in (tmp_path / "work" / "starter.md").read_text()
+    trained = read_architecture(tmp_path / "work" / "teacher" / "weights" / "architecture.json", {})
+    assert trained["plan"]["mirror_axes"] == []
     before = (tmp_path / "work" / "teacher" / "weights" / "model.pt").stat().st_mtime_ns
     starter(str(tmp_path / "work"), **options)
     assert (tmp_path / "work" / "teacher" / "weights" / "model.pt").stat().st_mtime_ns == before

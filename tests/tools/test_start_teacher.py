@@ -15,8 +15,10 @@ from tools.__main__ import main
 from tools.pipeline import load_pipeline
 from tools.start_teacher import start_teacher, with_teacher
 from tools.starter_weights import starter_folder
+from tools.study import DEFINITION
 
 PLACES = {"data_dir": "/data", "work_dir": "/work"}
+ARMS = ("scratch", "fine_tuned")
 GIVEN = {"kind": "nnunet", "plan": {**PLAN, "mirror_axes": []}, "deep_supervision": False}
 
 
@@ -109,6 +111,36 @@ def test_paper_bs_chain_takes_it_too(weights):
     assert set(own) - set(given) == {"plan"}
     assert "teacher" not in without
     assert given.index("start_teacher") < given.index("teacher") < given.index("keep_teacher")
+
+
+def test_the_study_of_the_starter_scores_every_arm(weights):
+    content = yaml.safe_load(DEFINITION.with_name("starter_study.yaml").read_text())
+    (chain,) = content["chains"]
+    assert chain["parameters"]["teacher"] == "starter"
+    values = with_teacher({**chain["parameters"], "teacher": str(weights)})
+    stages = {stage.name: stage for stage in load_pipeline(chain["chain"], "demo", {**PLACES, **values})}
+    scored = {output for stage in stages.values() for output in stage.outputs if "/scores/" in output}
+    assert scored == {f"/work/scores/{arm}.json" for arm in content["arms"]}
+    # The same plan, steps and cases; they differ in where they start and how fast they go on.
+    scratch, tuned = (stages[f"teacher_{arm}"].arguments for arm in ("scratch", "fine_tuned"))
+    differ = {name for name in {*scratch, *tuned} if scratch.get(name) != tuned.get(name)}
+    assert differ == {"start_dir", "learning_rate", "ckpt_dir", "output_dir"}
+    assert (tuned["start_dir"], scratch.get("start_dir")) == (str(weights), None)
+
+
+@pytest.mark.slow
+def test_from_scratch_and_from_the_weights_run_side_by_side(tmp_path, weights):
+    data = save_data_set(tmp_path / "data", [ORGANS, ORGANS], testing=1)
+    options = options_of(tmp_path, data, weights)
+    options[1] = "from_starter"
+    assert main(options) == 0
+    assert set(statuses(tmp_path).values()) == {"done"}
+    results = json.loads((tmp_path / "work" / "results.json").read_text())
+    assert set(results["arms"]) == {"scratch", "fine_tuned", "starter"}
+    plans = [
+        json.loads((tmp_path / "work" / arm / "weights" / "architecture.json").read_text())["plan"] for arm in ARMS
+    ]
+    assert plans == [PLAN, PLAN]
 
 
 def test_what_cannot_be_the_teacher_is_refused_in_one_sentence(tmp_path, weights):

@@ -19,8 +19,8 @@ from tools.workers import processors
 
 COUNTS = (10, 100, 1000, 10000)
 MEANING = (
-    "each in a process of its own, in one thread: s from its start to its end, imports included; MB (2^20 bytes): its "
-    "peak of resident memory; written: all that it hands to files; a further case: against the row above"
+    "each in a process of its own: s from its start to its end, imports included; cpu: processor time in it; MB (2^20 "
+    "bytes): its peak of resident memory; written: all that it hands to files; a further case: against the row above"
 )
 
 
@@ -35,7 +35,7 @@ def benchmark_growth(work_dir: str, counts: Sequence[int], names: Sequence[str])
 
     Returns
     -------
-    ``{"machine": see `machine`, "steps": {step: {count: {"seconds", "peak_mb", "written_mb"}}}}`` of all that the
+    ``{"machine": see `machine`, "steps": {step: {count: {"seconds", "cpu_s", "peak_mb", "written_mb"}}}}`` of all that the
     folder holds.
 
     Raises
@@ -95,13 +95,14 @@ def _work(connection: Connection, name: str, folder: Path) -> None:
 
 
 def own_figures() -> dict:
-    """Peak of this process's resident memory and what it has written so far, both in MB (2^20 bytes).
+    """Processor time that this process has taken, the peak of its resident memory and what it has written, in MB.
 
     ``ru_maxrss`` would not do: it counts what the parent had when this process was started.
     """
     status, counters = (dict(_fields(Path("/proc/self") / name)) for name in ("status", "io"))
     peak = int(status["VmHWM"].removesuffix("kB")) * 1024
-    return {"peak_mb": round(peak / MB, 1), "written_mb": round(int(counters["wchar"]) / MB, 3)}
+    cpu = round(time.process_time(), 3)
+    return {"cpu_s": cpu, "peak_mb": round(peak / MB, 1), "written_mb": round(int(counters["wchar"]) / MB, 3)}
 
 
 def _fields(path: Path):
@@ -128,17 +129,19 @@ def _collected(folder: Path) -> dict:
 
 def format_growth(result: Mapping) -> str:
     """The figures as a table for the terminal."""
-    rows = [["step", "cases", "s", "ms a further case", "peak MB", "kB a further case", "written, kB a case"]]
+    further = "a further case"
+    rows = [["step", "cases", "s", "cpu s", f"ms {further}", "peak MB", f"kB {further}", "written, kB a case"]]
     for name, found in result["steps"].items():
         before, cases_before = None, 0
         for count, figures in found.items():
             cases = int(count)
             ms, kb = "-", "-"
             if before is not None:
-                ms = f"{1000 * (figures['seconds'] - before['seconds']) / (cases - cases_before):.2f}"
+                ms = f"{1000 * (figures['cpu_s'] - before['cpu_s']) / (cases - cases_before):.2f}"
                 kb = f"{1024 * (figures['peak_mb'] - before['peak_mb']) / (cases - cases_before):.2f}"
             written = f"{1024 * figures['written_mb'] / cases:.1f}"
-            rows.append([name, count, f"{figures['seconds']:.2f}", ms, f"{figures['peak_mb']:.0f}", kb, written])
+            times = [f"{figures[key]:.2f}" for key in ("seconds", "cpu_s")]
+            rows.append([name, count, *times, ms, f"{figures['peak_mb']:.0f}", kb, written])
             before, cases_before = figures, cases
     host = result["machine"]
     place = f"{host['cores']} cores of {host['processor']}, {host['memory_gib']} GiB"

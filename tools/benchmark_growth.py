@@ -35,8 +35,8 @@ def benchmark_growth(work_dir: str, counts: Sequence[int], names: Sequence[str])
 
     Returns
     -------
-    ``{"machine": see `machine`, "steps": {step: {count: {"seconds", "cpu_s", "peak_mb", "written_mb"}}}}`` of all that the
-    folder holds.
+    ``{"machine": see `machine`, "steps": {step: {count: {"seconds", "cpu_s", "peak_mb", "written_mb"}}}}`` of all that
+    the folder holds.
 
     Raises
     ------

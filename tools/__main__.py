@@ -39,6 +39,7 @@ COMMANDS = (
     "evaluate",
     "benchmark",
     "report",
+    "picture",
     "study",
     "starter",
     "import",

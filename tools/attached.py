@@ -1,6 +1,7 @@
 """A command that ends when the process that started it does: `python -m tools.attached COMMAND ...`."""
 
 import ctypes
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -10,10 +11,17 @@ from tools.__main__ import main
 SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
 
 
-def end_with_parent() -> None:
-    """Have the system kill this process when the thread that started it ends, however that happens; Linux only."""
+def end_with_parent(parent: int | None = None) -> None:
+    """Have the system kill this process when the thread that started it ends, however that happens; Linux only.
+
+    Parameters
+    ----------
+    parent : process that started this one; if that has ended before this call, this one ends at once.
+    """
     with suppress(AttributeError):
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from abdoseg.files import CaseError, write_json
 from tools.layout import find_cases
 
 BUNDLES = Path(__file__).parent.parent / "bundles"
+# Commands of tools and run ids of bundles that many processes can share.
+SHARED = ("predict", "evaluate", "training", "merging", "assigning", "filtering")
 PACKAGES = ("abdoseg", "monai", "torch", "numpy", "nibabel", "pytorch-ignite", "mlflow")
 
 
@@ -55,6 +57,11 @@ class Stage:
     cases: dict = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether many processes can share its work: a training, or one case after the other."""
+        return (self.tool or self.run) in SHARED
 
     def config_files(self) -> list[Path]:
         """Paths of the config files; CaseError if one is missing."""

@@ -1,6 +1,5 @@
 """Run a whole chain, from a folder of scans to a report; what is done already is not done again."""
 
-import importlib
 import shutil
 import time
 from collections.abc import Callable
@@ -9,11 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from abdoseg.files import CaseError
-from tools.chain import BUNDLES, Manifests, Stage, check_tracking, data_signature
+from tools.chain import Manifests, Stage, check_tracking, data_signature
 from tools.faults import fault_of
 from tools.lock import sole_user
+from tools.perform import perform
 from tools.pipeline import load_pipeline
+from tools.slurm import command_of, job_options, submit
 from tools.start_teacher import with_teacher
+from tools.torchrun import Crew
 
 
 def run(
@@ -23,6 +25,11 @@ def run(
     preset: str | None = None,
     only: str | None = None,
     tracking: str | None = None,
+    nproc_per_node: int = 1,
+    nnodes: int = 1,
+    node_rank: int = 0,
+    rdzv_endpoint: str | None = None,
+    slurm: str | None = None,
     **parameters,
 ) -> dict:
     """Run a chain of bundles and commands on a folder of scans.
@@ -38,6 +45,10 @@ def run(
     data or settings has made stale; a training that was killed goes on from its last epoch. Scans that a stage has set
     aside are named at the end, and the exit code is 1.
 
+    With --nproc_per_node, torchrun starts that many processes for each training and for each stage that labels, merges
+    or scores case by case; with --nnodes on each of several machines that see the same files, where the same command
+    runs with another --node_rank. With --slurm, each stage that is not done becomes a job. docs/clusters.md tells more.
+
     Args:
         chain: Name of a file in tools/pipelines, such as two_stage, or the path of another chain (.yaml).
         data_dir: Data set in the FLARE23 layout (imagesTr2200, labelsTr2200, unlabelTr1800, validation, truth), in
@@ -47,6 +58,12 @@ def run(
         only: Do just these stages, separated by commas; what they need must be done already.
         tracking: "mlflow" records the chain and its stages in WORK_DIR/mlruns.db, which `make ui` shows, or where the
             environment variable MLFLOW_TRACKING_URI says. The address of an MLflow server records them there.
+        nproc_per_node: Processes on each machine, as a rule one a GPU. In a training each takes a batch of its own.
+        nnodes: Machines that run this command.
+        node_rank: Number of this machine; 0 does the chain, the others join in.
+        rdzv_endpoint: HOST:PORT by which the others reach machine 0; needed if there are several.
+        slurm: Options of sbatch for each stage's job, separated by commas, such as "time=1-00:00:00,gres=gpu:8". Each
+            job waits for the one before; --nnodes and --nproc_per_node hold for the stages that many can share.
         parameters: Replace parameters of the chain, which stand at the head of its file, for example --seed 1 or
             --fine_overlay my.yaml (a config file that is laid over the bundle's train.yaml).
     """
@@ -54,11 +71,21 @@ def run(
         raise CaseError(f"{data_dir} does not exist; --data_dir takes the folder of a data set, or a datasets.yaml.")
     check_tracking(tracking)
     root = Path(work_dir).absolute()
+    crew = None if slurm is not None else Crew(root, nproc_per_node, nnodes, rdzv_endpoint)
+    if crew and node_rank:
+        return crew.follow()
     places = {"data_dir": str(Path(data_dir).absolute()), "work_dir": str(root)}
     stages = load_pipeline(chain, preset, {**with_teacher(parameters), **places})
+    if crew is None:
+        processes = {"tracking": tracking, "nproc_per_node": nproc_per_node}
+        command = command_of(chain, {**places, "preset": preset, **processes, **parameters})
+        todo = missing_stages(stages, data_signature(data_dir), root, only)
+        submit(todo, command, job_options(slurm), nnodes, root / "slurm")
+        return {}
     options = {"data_dir": data_dir, "preset": preset, **parameters}
     track = partial(_tracker, tracking, chain, root, options)
-    return run_stages(stages, data_signature(data_dir), root, only, track)
+    with crew.leading():
+        return run_stages(stages, data_signature(data_dir), root, only, track, crew)
 
 
 def run_stages(
@@ -67,6 +94,7 @@ def run_stages(
     root: Path,
     only: str | None = None,
     track: Callable[[], AbstractContextManager] = nullcontext,
+    crew: Crew | None = None,
 ) -> dict:
     """Do the stages of a chain that are not done.
 
@@ -77,6 +105,7 @@ def run_stages(
     root : work folder, which holds the manifests.
     only : names of the stages wanted, separated by commas; None: all.
     track : gives the context in which the chain is recorded.
+    crew : does the stages that many processes can share, if it has more than one.
 
     Returns
     -------
@@ -87,16 +116,13 @@ def run_stages(
     CaseError
         If a stage is unknown, cannot be done, or uses one that is neither done nor wanted.
     """
-    keys: dict[str, str] = {}
-    for stage in stages:
-        keys[stage.name] = stage.key(keys, inputs)
     manifests = Manifests(root)
-    wanted = _wanted(stages, only)
-    _check_prerequisites(wanted, stages, keys, manifests)
+    keys, wanted = _plan(stages, inputs, manifests, only)
     with sole_user(root), track() as tracker:
         for number, stage in enumerate(stages, 1):
             if stage in wanted:
-                _do(stage, keys[stage.name], manifests, f"[{number}/{len(stages)}] {stage.name}", tracker)
+                do = crew.perform if crew and crew.size > 1 and stage.is_shared else perform
+                _do(stage, keys[stage.name], manifests, f"[{number}/{len(stages)}] {stage.name}", tracker, do)
     failed = {
         f"{stage.name}: {case}": reason
         for stage in wanted
@@ -105,6 +131,25 @@ def run_stages(
     if failed:
         print("Set aside:", *(f"  {case}: {reason}" for case, reason in failed.items()), sep="\n")
     return {"failed": failed}
+
+
+def missing_stages(stages: list[Stage], inputs: str, root: Path, only: str | None = None) -> list[Stage]:
+    """Stages that `run_stages` would do; takes and raises what it does."""
+    manifests = Manifests(root)
+    keys, wanted = _plan(stages, inputs, manifests, only)
+    return [stage for stage in wanted if not manifests.is_done(stage, keys[stage.name])]
+
+
+def _plan(
+    stages: list[Stage], inputs: str, manifests: Manifests, only: str | None
+) -> tuple[dict[str, str], list[Stage]]:
+    """Key of each stage, and the stages that are wanted."""
+    keys: dict[str, str] = {}
+    for stage in stages:
+        keys[stage.name] = stage.key(keys, inputs)
+    wanted = _wanted(stages, only)
+    _check_prerequisites(wanted, stages, keys, manifests)
+    return keys, wanted
 
 
 def _wanted(stages: list[Stage], only: str | None) -> list[Stage]:
@@ -129,7 +174,7 @@ def _check_prerequisites(wanted: list[Stage], stages: list[Stage], keys: dict[st
                 )
 
 
-def _do(stage: Stage, key: str, manifests: Manifests, title: str, tracker) -> None:
+def _do(stage: Stage, key: str, manifests: Manifests, title: str, tracker, do: Callable[[Stage, dict], dict]) -> None:
     """Do a stage if it is not done, and note in its manifest how it went."""
     before = manifests.read(stage.name)
     if manifests.is_done(stage, key):
@@ -146,7 +191,7 @@ def _do(stage: Stage, key: str, manifests: Manifests, title: str, tracker) -> No
     start = time.perf_counter()
     try:
         with tracker.stage(stage) if tracker else nullcontext({}) as tracking:
-            result = _run_tool(stage) if stage.tool else _run_bundle(stage, tracking)
+            result = do(stage, tracking)
             if absent := [output for output in stage.outputs if not Path(output).exists()]:
                 raise CaseError(f"it ended without writing {absent[0]}.")
     except Exception as error:
@@ -168,18 +213,6 @@ def _forget(stage: Stage) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _run_tool(stage: Stage) -> dict:
-    function = getattr(importlib.import_module(f"tools.{stage.tool}"), stage.tool)
-    bundle = {"bundle": str(BUNDLES / stage.bundle)} if stage.bundle else {}
-    return function(**bundle, **stage.arguments) or {}
-
-
-def _run_bundle(stage: Stage, tracking: dict) -> dict:
-    from tools.workflow import run_bundle  # imports torch and MONAI, which takes seconds: not where all is done
-
-    return run_bundle(stage, tracking if stage.run == "training" else {})
 
 
 def _tracker(tracking: str | None, chain: str, work_dir: Path, options: dict):

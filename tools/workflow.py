@@ -10,6 +10,7 @@ from ignite.handlers import ProgressBar
 from monai.bundle import ConfigWorkflow
 
 from abdoseg.handlers import step_loss
+from abdoseg.ranks import is_first
 from tools.allocator import keep_freed_memory
 from tools.chain import BUNDLES, Stage
 
@@ -33,9 +34,10 @@ def run_bundle(stage: Stage, tracking: dict) -> dict:
         if workflow.parser.get_parsed_content("device").type == "cpu":
             memory = keep_freed_memory()
         trainer = workflow.parser.get_parsed_content("train#trainer")
-        ProgressBar(desc=stage.name, ncols=100).attach(
-            trainer, output_transform=lambda output: {"loss": step_loss(output)}
-        )
+        if is_first():
+            ProgressBar(desc=stage.name, ncols=100).attach(
+                trainer, output_transform=lambda output: {"loss": step_loss(output)}
+            )
         # What ends a training comes up as an exception; ignite and MONAI would log its traceback once more each.
         logging.getLogger("ignite").setLevel(logging.CRITICAL)
     with memory:

@@ -36,8 +36,7 @@ class Step:
 
 
 def make_cases(folder: Path, count: int) -> None:
-    """Write a data set of ``count`` training cases in FLARE23's layout, with FLARE23's kinds of labels; what is there
-    stays.
+    """Write a data set of so many training cases in FLARE23's layout, with its kinds of labels; what is there stays.
 
     The scans are four phantoms thinned out, each in noise of its own: the audit takes no two for the same. Label maps
     and pseudo labels are hard links to those of the four phantoms, and are opened and read under their own names.

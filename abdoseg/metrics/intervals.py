@@ -10,7 +10,7 @@ from abdoseg.metrics.flare import DECIMALS
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
-AT_ONCE = 250_000  # drawn scans that are in memory at a time, however many scans there are
+AT_ONCE = 50_000  # drawn scans that are in memory at a time, however many scans there are
 
 
 def bootstrap_interval(

@@ -28,6 +28,14 @@ def test_a_killed_parent_takes_the_command_along(tmp_path):
     wait_for(lambda: not child.exists())
 
 
+def test_a_process_whose_parent_is_gone_already_ends_at_once():
+    code = "import os; from tools.attached import end_with_parent; end_with_parent(os.getppid() + {})"
+    done = [
+        subprocess.run([sys.executable, "-c", code.format(other)], cwd=ROOT, check=False).returncode for other in (0, 1)
+    ]
+    assert done == [0, -signal.SIGKILL]
+
+
 def wait_for(condition, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

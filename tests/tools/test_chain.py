@@ -12,6 +12,7 @@ from tools.__main__ import COMMANDS, module_name
 from tools.chain import BUNDLES, Manifests, Stage, data_signature, read_manifest
 from tools.phantom import phantom
 from tools.pipeline import PIPELINES, load_pipeline
+from tools.stage_rank import OVERLAY
 
 PLACES = {"data_dir": "/data", "work_dir": "/work"}
 TINY = """
@@ -216,3 +217,12 @@ def test_the_phantom_has_a_signature_that_a_second_call_keeps(tmp_path):
     phantom(str(tmp_path / "data"), **options)
     assert data_signature(tmp_path / "data") == before
     assert json.loads((tmp_path / "data" / "phantom.json").read_text())["settings"]["cases"] == 1
+
+
+def test_trainings_and_what_goes_case_by_case_are_shared_among_processes():
+    alone = {"audit", "plan", "organ_plan", "tumor_plan", "rest_plan", "combine", "report", "pack", "pack_cascade"}
+    for chain in ("two_stage", "cascade"):
+        for stage in load_pipeline(chain, None, PLACES):
+            assert stage.is_shared == (stage.name not in alone and not stage.name.startswith("assemble_")), stage.name
+            if stage.run == "training":
+                assert (BUNDLES / stage.bundle / "configs" / OVERLAY).is_file()

@@ -48,10 +48,10 @@ def growth_figure(result: Mapping) -> bytes:
     for index, (name, found) in enumerate(result["steps"].items()):
         counts = [int(count) for count in found]
         style = {"color": f"C{index % 10}", "marker": "os^"[index // 10], "markersize": 4, "linewidth": 1.2}
-        for axes, key in ((seconds, "cpu_s"), (memory, "peak_mb")):
+        for axes, key in ((seconds, "seconds"), (memory, "peak_mb")):
             axes.plot(counts, [figures[key] for figures in found.values()], label=name.replace("_", " "), **style)
     most = max(int(count) for found in result["steps"].values() for count in found)
-    for axes, title in ((seconds, "seconds of processor time, imports included"), (memory, "peak memory, MB")):
+    for axes, title in ((seconds, "seconds, imports included"), (memory, "peak memory, MB")):
         axes.set_xscale("log")
         axes.set_xlabel("cases")
         axes.set_title(title, loc="left", color=INK, fontsize=10)

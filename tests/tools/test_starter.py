@@ -12,11 +12,13 @@ import yaml
 
 from abdoseg.datalist import load_cases
 from abdoseg.files import CaseError, write_json, write_label_map
+from abdoseg.label_maps import grid_difference
 from abdoseg.manifest import file_hash
 from abdoseg.networks import build_network, load_checkpoint, read_architecture, write_architecture
 from tests.bundles.tiny import TINY_PLAN, copy_tiny
 from tests.dicom.written import volume, write_series
 from tests.synthesis.small import SPACING, block_tissues
+from tests.tools.test_dicom_scans import real
 from tools.__main__ import main
 from tools.chain import BUNDLES
 from tools.pipeline import load_pipeline
@@ -112,6 +114,26 @@ def test_scans_outside_the_abdomen_may_be_uneven(tmp_path):
     }
     with pytest.raises(CaseError, match="for --outside"):
         outside_list(tmp_path / "work", tmp_path)
+
+
+@pytest.mark.slow
+def test_the_real_scans_lie_beside_their_labels(tmp_path):
+    source = real("ct_example_dicom20/dicom.zip").parents[1]
+    entries = {entry["id"]: entry for entry in load_cases(scan_list(tmp_path, source), section="testing")}
+    assert set(entries) >= {"ct_example_3mm", "ct_chaos03", "ct_example_dicom20"}
+    assert entries["ct_example_dicom20"]["annotated_classes"] == [1, 3, 4, 5, 6, 7, 11]
+    for entry in entries.values():
+        assert grid_difference(nib.load(entry["label"]), nib.load(entry["image"])) is None
+    # Livers have the HU of livers.
+    scan, labels = (np.asarray(nib.load(entries["ct_example_dicom20"][key]).dataobj) for key in ("image", "label"))
+    assert 60 < np.median(scan[labels == 1]) < 200
+    head = source / "geometry" / "ge_head_gantry_tilt_variable_spacing_dicom.zip"
+    (entry,) = load_cases(outside_list(tmp_path, head), section="testing")
+    image = nib.load(entry["image"])
+    assert image.shape == (512, 512, 37)  # slices of 4 mm
+    # A brain: a liter and more of 20 to 50 HU.
+    volume = np.asarray(image.dataobj)
+    assert 700 < ((volume > 20) & (volume < 50)).sum() * np.abs(np.linalg.det(image.affine)) / 1000 < 2500
 
 
 def test_the_chain_is_sound_and_scores_only_where_there_are_scans():

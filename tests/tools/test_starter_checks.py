@@ -67,4 +67,10 @@ def test_sides_false_findings_and_their_tables(tmp_path):
     assert "| left adrenal gland | not found |" in told
     assert "In head, outside the abdomen, it finds 1.8 mL (liver 1.2, tumor 0.5)" in told
     assert "# Student\n\nNot scored on any real scan." in told
+    assert "Student less teacher" not in told
     assert "region of interest it finds" in card_figures(root, None)
+
+    write_json(root / "scores" / "student.json", {"cases": {"scan": {**scores, "left kidney": scores["right kidney"]}}})
+    starter_checks(str(root))
+    # (0.875 + 0.875) / 2 - (0.875 + 0.625) / 2
+    assert "mean DSC of the organs of scan: +0.125" in (root / "starter.md").read_text()

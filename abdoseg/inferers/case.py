@@ -73,7 +73,9 @@ def student_logits(
     (C, *image_size) logits on the network's device.
     """
     image = window_and_standardize(resize_volume(volume, image_size), *hu_window)
-    return engine(network, image[None])[0]
+    logits = engine(network, image[None])[0]
+    engine.release()  # labels of the whole scan are made next, which take memory themselves
+    return logits
 
 
 def clean_labels(labels: torch.Tensor, spacing, rules: ComponentRules | None) -> torch.Tensor:

@@ -60,11 +60,17 @@ class Engine:
             with autocast_for(device, self.amp):
                 return network(images.to(device))
         compiled = self._compile(network, images.shape[1:])
-        if self._last not in (None, compiled):
-            self._last.release()  # networks take turns: the memory of one is enough
+        if self._last is not compiled:  # networks take turns: the memory of one is enough
+            self.release()
         self._last = compiled
         logits = [compiled(image) for image in images.to(device).split(1)]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
+
+    def release(self) -> None:
+        """Give back the memory that the network run last keeps for its next image; PyTorch keeps none."""
+        if self._last is not None:
+            self._last.release()
+            self._last = None
 
     def name_on(self, device: torch.device) -> str:
         """Give what runs the networks on ``device``: "openvino" or "torch"; ValueError where OpenVINO cannot."""

@@ -75,13 +75,13 @@ def _stage_bars(axes: Axes, lengths: Mapping[int, Mapping]) -> None:
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
     axes.set_xticks(range(len(bars)), list(bars), fontsize=7)
     axes.set_title("seconds by stage, under a profiler", loc="left", color=INK, fontsize=10)
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
     plain_axes(axes, "y")
 
 
 def _plain_ticks(axes: Axes, lengths: Sequence[int]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(lengths))
-    axes.yaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500]))
+    axes.yaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 10, 20, 50, 100, 200, 500]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     plain_axes(axes, "y")

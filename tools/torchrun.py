@@ -176,6 +176,8 @@ class Crew:
             # The repository, whatever the current folder is called and holds.
             "PYTHONPATH": os.pathsep.join(filter(None, (str(BUNDLES.parent), os.environ.get("PYTHONPATH")))),
             "PYTHONSAFEPATH": "1",
+            # What torchrun would share among its attempts does not reach a machine that takes the place of a lost one.
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": str(int(self.nnodes > 1)),
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, processors() // self.nproc_per_node))),
         }
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from abdoseg.files import CaseError
+from tests.tools.shared_chain import chain_of
 from tests.tools.small_data import save_data_set
-from tests.tools.test_crew import chain_of
 from tools.__main__ import main, parse
 from tools.chain import Stage
 from tools.run import run

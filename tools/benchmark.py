@@ -78,8 +78,8 @@ def benchmark(
         chain: For training, the chain, as `run` takes it.
         preset: For training, the chain's preset.
         stages: For training, the trainings to measure, separated by commas; if left out, all that have been done. For
-            growth, the steps, each of which needs those before it: chain_start, audit, audit_again, data_list, plan,
-            merge, merge_again, training_start, first_epoch, epoch, predict, predict_again, evaluate.
+            growth, steps of chain_start, audit, audit_again, data_list, plan, merge, merge_again, training_start,
+            first_epoch, epoch, predict, predict_again, evaluate; each needs those before it.
         steps: For training, how many steps are measured, after three that are not.
         pause: For predict and peers, seconds between two samples of the memory.
         gpu: For predict and peers, the index of the card to watch, as nvidia-smi counts.

@@ -128,6 +128,7 @@ def test_an_interruption_leaves_what_was_being_written_whole_and_settled():
     def work(case, _):
         if case == 3:
             events.await_("writing 2")
+            events.await_("read 4")
             raise KeyboardInterrupt
 
     def write(case, _):
@@ -136,10 +137,15 @@ def test_an_interruption_leaves_what_was_being_written_whole_and_settled():
         done.append(("written", case))
 
     read = []
+
+    def read_case(case, _):
+        read.append(case)
+        events[f"read {case}"].set()
+
     with pytest.raises(KeyboardInterrupt):
         stream(
             range(1, 9),
-            lambda case, _: read.append(case),
+            read_case,
             work,
             write,
             lambda passage: done.append(("settled", passage.case)),

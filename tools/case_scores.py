@@ -57,7 +57,7 @@ def score_case(
     predicted_labels, true_labels = predicted_labels[box], true_labels[box]
     present = case_presence(true_labels)
     class_ids = tuple(class_ids)
-    official = flare_scores(predicted_labels, true_labels, _header_spacing(image), class_ids)
+    official = flare_scores(predicted_labels, true_labels, _header_spacing(image, reference), class_ids)
     result = {
         "scores": {NAMES[class_id]: {**score, "present": class_id in present} for class_id, score in official.items()},
         "tumor_by_host": None,
@@ -88,8 +88,17 @@ def _foreground(prediction: np.ndarray, reference: np.ndarray) -> Box:
     return tuple(slice(side[0], side[-1] + 1) if len(side) else slice(0, 1) for side in sides)
 
 
-def _header_spacing(image: nib.Nifti1Image) -> tuple[float, ...]:
-    """Voxel size in mm along (x, y, z) by the header, whatever the affine says, as the official script takes it."""
+def _header_spacing(image: nib.Nifti1Image, path: str | os.PathLike) -> tuple[float, ...]:
+    """Voxel size in mm along (x, y, z) by the header, whatever the affine says, as the official script takes it.
+
+    Raises
+    ------
+    CaseError
+        If it is none; the sentence names ``path``.
+    """
+    if not np.isfinite(image.header.get_zooms()).all():  # nibabel mends 0 and less
+        told = ", ".join(f"{size:g}" for size in image.header.get_zooms())
+        raise CaseError(f"{path}: its header (pixdim) gives voxels of {told} mm; write it anew with its true spacing.")
     sizes = {}
     for (axis, _), size in zip(nib.io_orientation(image.affine), image.header.get_zooms(), strict=True):
         sizes[int(axis)] = float(size)

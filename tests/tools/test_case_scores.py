@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from abdoseg.files import CaseError
 from tests.tools.score_data import AFFINE, LIVER, save, scan
 from tools.case_scores import score_case
 
@@ -48,3 +49,14 @@ def test_spacing_is_that_of_the_references_header(tmp_path):
     result = score_case(tmp_path / "p.nii.gz", tmp_path / "t.nii.gz", annotated=[LIVER])
     assert result["strict"]["liver"]["nsd"] == 1
     assert result["scores"]["liver"]["nsd"] < 1
+
+
+@pytest.mark.parametrize("size", [np.inf, np.nan])
+def test_a_header_without_voxel_sizes_is_named(tmp_path, size):
+    for name in ("p", "t"):
+        image = nib.Nifti1Image(scan().astype(np.uint8), AFFINE)
+        image.set_sform(AFFINE, code=1)
+        image.header["pixdim"][2] = size
+        nib.save(image, tmp_path / f"{name}.nii")
+    with pytest.raises(CaseError, match=rf"t\.nii: its header \(pixdim\) gives voxels of 1, {size:g}, 2 mm"):
+        score_case(tmp_path / "p.nii", tmp_path / "t.nii")

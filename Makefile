@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 DEMO := runs/demo
 
 .PHONY: help install install-test demo demo-cascade study starter ui label-env label-server test test-full lint real-check
-.PHONY: test-hard chaos dependency-audit
+.PHONY: test-hard chaos slurm-demo dependency-audit
 
 help:
 	@echo "make demo          the main job on a data set that it makes itself, in at most 10 minutes on 2 cores"
@@ -17,6 +17,7 @@ help:
 	@echo "make real-check    train and score on one real CT, where ../shared/data holds it (at most 30 minutes)"
 	@echo "make test-hard     2,000 malformed inputs (about 20 minutes)"
 	@echo "make chaos         kill a chain of both papers 200 times"
+	@echo "make slurm-demo    the demo as jobs of a Slurm of this machine (about 15 minutes; root, slurm-wlm, munge)"
 	@echo "make lint          ruff"
 	@echo "make dependency-audit   ask PyPI for known weaknesses of what is installed"
 
@@ -43,8 +44,9 @@ label-env: .venv-label/installed
 		-c tools/label/constraints.txt --build-constraint tools/label/constraints.txt
 	touch $@
 
+DEMO_DATA := --cases 100 --min_strong 20 --difficulty 0
 demo: install
-	$(PYTHON) -m tools phantom --output_dir $(DEMO)/data --cases 100 --min_strong 20 --difficulty 0
+	$(PYTHON) -m tools phantom --output_dir $(DEMO)/data $(DEMO_DATA)
 	$(PYTHON) -m tools run two_stage --data_dir $(DEMO)/data --work_dir $(DEMO) --preset demo
 
 demo-cascade: demo
@@ -56,6 +58,7 @@ study: install
 # The tissue map example_3mm is of the patient whose CT is a test, and takes no part. Started again, it goes on.
 SHARED := ../shared/data
 starter: install
+	$(PYTHON) -m pip install -q "torch==2.13.0" -e '.[dicom]'
 	$(PYTHON) -m tools starter --work_dir runs/starter --anatomies $(SHARED)/tissue_maps --leave_out example_3mm \
 		--scans $(SHARED) --outside $(SHARED)/geometry/ge_head_gantry_tilt_variable_spacing_dicom.zip
 
@@ -79,6 +82,10 @@ test-hard: install-test
 
 chaos: install-test
 	$(PYTHON) -m pytest -s tests/hard/test_chaos.py --kills 200
+
+slurm-demo: install-test
+	$(PYTHON) -m tools phantom --output_dir $(DEMO)/data $(DEMO_DATA)
+	$(PYTHON) -m pytest -s tests/hard/test_slurm_demo.py --demo-data $(DEMO)/data
 
 # In an environment of its own, so that it adds nothing to ours.
 dependency-audit: install

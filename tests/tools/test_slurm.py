@@ -3,12 +3,8 @@
 import inspect
 import json
 import os
-import shutil
 import signal
-import socket
-import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +13,7 @@ import yaml
 
 from abdoseg.files import CaseError
 from tests.tools.shared_chain import chain_of
+from tests.tools.slurm_machine import running_slurm, told, wait_until
 from tests.tools.small_data import save_data_set
 from tools.__main__ import main, parse
 from tools.chain import Stage
@@ -84,80 +81,10 @@ def test_without_slurm_one_sentence_says_so(tmp_path, monkeypatch):
         submit_one(tmp_path)
 
 
-CONFIG = """
-ClusterName=tiny
-SlurmctldHost={host}(127.0.0.1)
-SlurmUser=root
-SlurmdUser=root
-SlurmctldPort={port}
-SlurmdPort={next_port}
-AuthInfo=socket={folder}/munge.socket
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-MailProg=/bin/true
-SlurmdParameters=config_overrides
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-"""
-
-
-def told(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def wait_until(reached, seconds: float, pause: float = 0.5) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(pause)
-
-
 @pytest.fixture
-def slurm(tmp_path, monkeypatch):
-    """A Slurm of one machine, this one, with its own key, ports and folders."""
-    pytest.importorskip("submitit")
-    for program in ("slurmctld", "slurmd", "munged", "sbatch"):
-        if shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin") is None:
-            pytest.skip(f"{program} is not installed; apt-get install slurm-wlm munge")
-    if os.geteuid() != 0:
-        pytest.skip("Slurm's own programs need root")
-    folder = tmp_path / "slurm"
-    (folder / "state").mkdir(parents=True)
-    folder.chmod(0o755)
-    (folder / "munge.key").write_bytes(os.urandom(128))
-    (folder / "munge.key").chmod(0o400)
-    host = socket.gethostname().partition(".")[0]
-    port = 20000 + os.getpid() % 10000 * 2
-    config = folder / "slurm.conf"
-    config.write_text(CONFIG.format(host=host, port=port, next_port=port + 1, folder=folder))
-    monkeypatch.setenv("SLURM_CONF", str(config))
-    monkeypatch.setenv("PATH", os.environ["PATH"] + ":/usr/sbin")
-    places = {"socket": "munge.socket", "key-file": "munge.key", "pid-file": "munge.pid", "seed-file": "munge.seed"}
-    places["log-file"] = "munge.log"
-    munged = ["munged", "--foreground", "--force", *(f"--{name}={folder / file}" for name, file in places.items())]
-    programs = []
-    try:
-        for command in (
-            munged,
-            ["slurmctld", "-D", "-f", str(config)],
-            ["slurmd", "-D", "-f", str(config), "-N", host],
-        ):
-            with (folder / f"{command[0]}.txt").open("w") as log:
-                programs.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
-            time.sleep(1)
-        wait_until(lambda: told("sinfo", "-h", "-o", "%T") == "idle", 30)
-        yield folder
-    finally:
-        subprocess.run(["scancel", "--user=root"], capture_output=True, check=False)
-        for program in reversed(programs):
-            program.terminate()
-            program.wait(20)
+def slurm(tmp_path):
+    with running_slurm(tmp_path / "slurm"):
+        yield
 
 
 @pytest.mark.slow

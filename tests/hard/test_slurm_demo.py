@@ -1,0 +1,44 @@
+"""The demo's chain as jobs of a real Slurm: `make slurm-demo`, which gives the demo's data by --demo-data."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.tools.slurm_machine import running_slurm, told, wait_until
+from tools.__main__ import main
+from tools.pipeline import load_pipeline
+
+SECONDS = 3600
+PAUSE = 10
+
+
+@pytest.mark.slow
+def test_the_demo_runs_as_jobs_one_after_the_other(tmp_path, request):
+    data = request.config.getoption("--demo-data", None)
+    if data is None:
+        pytest.skip("it takes a quarter of an hour; make slurm-demo runs it")
+    work = tmp_path / "work"
+    options = {"data_dir": str(Path(data).absolute()), "work_dir": str(work)}
+    stages = load_pipeline("two_stage", "demo", options)
+    start = time.monotonic()
+
+    def over() -> bool:
+        jobs = told("squeue", "-h", "-o", "%j", "--sort=i").splitlines()
+        print(f"{time.monotonic() - start:.0f} s: {jobs[0] if jobs else 'done'}, {len(jobs)} jobs left", flush=True)
+        return not jobs
+
+    with running_slurm(tmp_path / "slurm"):
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        assert main(["run", "two_stage", *arguments, "--preset=demo", "--slurm=time=60,mem=0,exclusive"]) == 0
+        waiting = told("squeue", "-h", "-o", "%j %E", "--sort=i").splitlines()
+        assert [line.split()[0] for line in waiting] == [stage.name for stage in stages]
+        assert all("afterok" in line for line in waiting[1:])
+        wait_until(over, SECONDS, PAUSE)
+    ends = {stage.name: json.loads((work / "manifests" / f"{stage.name}.json").read_text()) for stage in stages}
+    assert {name: end["status"] for name, end in ends.items()} == dict.fromkeys(ends, "done")
+    student = json.loads((work / "results.json").read_text())["arms"]["student"]
+    means = {name: student[name] for name in ("organ_mean_dsc", "organ_mean_nsd", "tumor_dsc", "tumor_nsd")}
+    print(f"{time.monotonic() - start:.0f} s, student: {means}")
+    assert student["organ_mean_dsc"] >= 0.78  # what `make demo` is to reach

@@ -6,10 +6,11 @@ DEMO := runs/demo
 .PHONY: test-hard chaos slurm-demo dependency-audit
 
 help:
+	@echo "make install       the packages, into .venv; the other targets begin with it"
 	@echo "make demo          the main job on a data set that it makes itself, in at most 10 minutes on 2 cores"
 	@echo "make demo-cascade  then paper B's cascade on the same data, in at most 20 minutes more"
 	@echo "make study         the papers' claims tested on phantoms, in at most 150 minutes on 2 cores: docs/study.md"
-	@echo "make starter       weights from synthetic CT alone, in at most 2 hours on 2 cores, scored on real CT: docs/synthesis.md"
+	@echo "make starter       weights from synthetic CT alone, with the tissue maps and scans of ../shared/data, in 2 hours: docs/synthesis.md"
 	@echo "make ui            what chains started with '--tracking mlflow' have recorded, in the browser (WORK=runs/flare23)"
 	@echo "make label-server  MONAI Label with the bundles packed in WORK, for the scans in STUDIES: docs/monai-label.md"
 	@echo "make test          the tests (at most 10 minutes)"

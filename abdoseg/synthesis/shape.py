@@ -41,7 +41,7 @@ class Shape:
 
 
 def draw_shape(rng: np.random.Generator, anatomy: Anatomy) -> Shape:
-    """Draw a shape: turned by a few degrees, 0.8 to 1.25 times as large along each axis, bent by about 7 mm.
+    """Draw a shape: turned by a few degrees, 0.7 to 1.4 times as large along each axis, bent by about 7 mm.
 
     The ranges are those of a trial on three anatomies (SynthSeg's idea, Billot et al. 2023), and single organs up to a
     third larger or smaller on top. Nothing is mirrored: the sides of the body are part of what is learned.

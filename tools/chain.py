@@ -14,6 +14,8 @@ from tools.layout import find_cases
 BUNDLES = Path(__file__).parent.parent / "bundles"
 # Commands of tools and run ids of bundles that many processes can share.
 SHARED = ("predict", "evaluate", "training", "merging", "assigning", "filtering")
+# Commands whose outputs are for people: no stage reads them.
+FINAL = ("report", "pack")
 PACKAGES = ("abdoseg", "monai", "torch", "numpy", "nibabel", "pytorch-ignite", "mlflow")
 
 
@@ -115,6 +117,22 @@ class Manifests:
 
     def write(self, stage: str, content: dict) -> None:
         write_json(self.folder / f"{stage}.json", {"stage": stage, **content, "versions": versions()})
+
+    def begin(self, stage: Stage, key: str) -> None:
+        """Note that a stage is running, and that others whose outputs it is about to replace are not done any more.
+
+        A teacher that is trained, imported or given lies in one place, and so does its plan: the stage that wrote it
+        last is the one that is done.
+        """
+        outputs = [] if stage.tool in FINAL else list(stage.outputs)
+        self.write(stage.name, {"key": key, "status": "running", "outputs": outputs})
+        for name in (path.stem for path in self.folder.glob("*.json")):
+            if name != stage.name and set(outputs) & set(self.read(name).get("outputs", ())):
+                self.write(name, {"key": "", "status": "replaced", "by": stage.name})
+
+    def end(self, stage: str, content: dict) -> None:
+        """Note how a stage that was begun has ended."""
+        self.write(stage, self.read(stage) | content)
 
     def is_done(self, stage: Stage, key: str) -> bool:
         """Whether the stage was done, or rightly skipped, with the same settings, data and stages before it."""

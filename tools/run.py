@@ -54,7 +54,8 @@ def run(
         data_dir: Data set in the FLARE23 layout (imagesTr2200, labelsTr2200, unlabelTr1800, validation, truth), in
             another that docs/datasets.md lists, or a datasets.yaml, which declares several.
         work_dir: Folder for all results.
-        preset: "demo" makes every stage small enough for two CPU cores; without it the papers' protocol runs.
+        preset: "demo" makes every stage small enough for two CPU cores; "faithful", of the cascade, switches our fixes
+            of paper B's code off; without one the papers' protocol runs.
         only: Do just these stages, separated by commas; what they need must be done already.
         tracking: "mlflow" records the chain and its stages in WORK_DIR/mlruns.db, which `make ui` shows, or where the
             environment variable MLFLOW_TRACKING_URI says. The address of an MLflow server records them there.
@@ -187,22 +188,23 @@ def _do(stage: Stage, key: str, manifests: Manifests, title: str, tracker, do: C
         print(f"{title}: skipped, {reason}")
         return
     print(f"{title} ...", flush=True)
-    manifests.write(stage.name, {"key": key, "status": "running"})
-    start = time.perf_counter()
+    manifests.begin(stage, key)
+    start, seconds = time.perf_counter(), None
     try:
         with tracker.stage(stage) if tracker else nullcontext({}) as tracking:
             result = do(stage, tracking)
             if absent := [output for output in stage.outputs if not Path(output).exists()]:
                 raise CaseError(f"it ended without writing {absent[0]}.")
+            seconds = round(time.perf_counter() - start, 1)
+            # Before the tracker's last words: a server that is gone by then must not cost a training.
+            manifests.end(stage.name, {"status": "done", "seconds": seconds, "failed": result.get("failed") or {}})
     except Exception as error:
         fault = fault_of(error)
-        manifests.write(stage.name, {"key": key, "status": "failed", "reason": fault or repr(error)})
+        if seconds is None:
+            manifests.end(stage.name, {"status": "failed", "reason": fault or repr(error)})
         if fault is None:
             raise
         raise CaseError(f"Stage {stage.name}: {fault}") from error
-    seconds = round(time.perf_counter() - start, 1)
-    failed = result.get("failed") or {}
-    manifests.write(stage.name, {"key": key, "status": "done", "seconds": seconds, "failed": failed})
     print(f"{title}: {seconds:.1f} s", flush=True)
 
 

@@ -124,7 +124,7 @@ class Tracker:
         self.client = self.store.client
         with self.store.named_faults():
             self.run_id = self._run(work_dir)
-        self.store.log_parameters(self.run_id, parameters)
+            self.store.log_parameters(self.run_id, parameters)
 
     def _run(self, work_dir: Path) -> str:
         """Run of the chain: the one that ``WORK_DIR/mlflow.json`` names, if this MLflow has it, else a new one."""
@@ -147,7 +147,7 @@ class Tracker:
     @contextmanager
     def chain(self) -> Iterator["Tracker"]:
         """The chain's run, which ends with the block."""
-        with self.store.open(self.run_id):
+        with self.store.named_faults(), self.store.open(self.run_id):
             yield self
 
     @contextmanager
@@ -156,11 +156,12 @@ class Tracker:
         # MONAI looks for an unfinished run of this name in the experiment, which other chains may share.
         name = f"{stage.name} {self.run_id[:6]}"
         tags = {MLFLOW_PARENT_RUN_ID: self.run_id, "stage": stage.name, "bundle": stage.bundle or ""}
-        run_id = self.client.create_run(self.store.experiment, run_name=name, tags=tags).info.run_id
-        self.store.log_parameters(run_id, stage.arguments)
-        with self.store.open(run_id):
-            yield {"tracking_uri": self.store.uri, "experiment_name": self.store.experiment_name, "run_name": name}
-            self._log_outputs(run_id, stage)
+        with self.store.named_faults():
+            run_id = self.client.create_run(self.store.experiment, run_name=name, tags=tags).info.run_id
+            self.store.log_parameters(run_id, stage.arguments)
+            with self.store.open(run_id):
+                yield {"tracking_uri": self.store.uri, "experiment_name": self.store.experiment_name, "run_name": name}
+                self._log_outputs(run_id, stage)
 
     def _log_outputs(self, run_id: str, stage: Stage) -> None:
         """Results of a tool's stage; the report, the figures and the packed bundle also belong to the chain."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 import yaml
@@ -164,6 +165,22 @@ def test_manifests_tell_what_is_done(tmp_path):
     manifests.write("one", {"key": "k", "status": "skipped"})
     assert manifests.is_done(stage, "k")
     assert manifests.read("one")["versions"]["monai"]
+
+
+def test_what_another_stage_replaces_is_not_done_any_more(tmp_path):
+    manifests, plan = Manifests(tmp_path), tmp_path / "plan.json"
+    planned, given = (Stage(name, "plan", outputs=(str(plan),)) for name in ("plan", "start_teacher"))
+    other = Stage("audit", "audit", outputs=(str(tmp_path / "audit.json"),))
+    pages = [Stage(name, "report", outputs=(str(tmp_path / "page.html"),)) for name in ("report", "report_direct")]
+    for stage in (other, planned, *pages):
+        manifests.begin(stage, "k")
+        Path(stage.outputs[0]).write_text("{}")
+        manifests.end(stage.name, {"status": "done"})
+    assert all(manifests.is_done(stage, "k") for stage in (other, planned, *pages))
+    manifests.begin(given, "k")
+    assert not manifests.is_done(planned, "k")
+    assert manifests.read("plan")["by"] == "start_teacher"
+    assert all(manifests.is_done(stage, "k") for stage in (other, *pages))
 
 
 def test_a_manifest_that_is_none_is_named(tmp_path):

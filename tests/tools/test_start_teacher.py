@@ -88,6 +88,18 @@ def test_with_strong_cases_the_training_goes_on_from_the_weights_on_their_plan(t
     assert json.loads((trained / "architecture.json").read_text())["plan"] == PLAN
 
 
+def test_in_one_folder_each_teacher_keeps_to_its_own_plan(tmp_path, weights):
+    data = save_data_set(tmp_path / "data", [ORGANS, FIVE])
+    given = options_of(tmp_path, data, weights, "--only=audit,start_teacher")
+    scratch = [option for option in given if not option.startswith(("--teacher=", "--only="))] + ["--only=audit,plan"]
+    for _ in range(2):
+        assert main(given) == 0
+        assert json.loads((tmp_path / "work" / "teacher" / "plan.json").read_text()) == PLAN
+        assert main(scratch) == 0
+        assert json.loads((tmp_path / "work" / "teacher" / "plan.json").read_text())["options"]["max_features"] == 8
+    assert statuses(tmp_path)["start_teacher"] == "replaced"
+
+
 def test_other_weights_make_the_teacher_stale(tmp_path, weights):
     def keys() -> dict[str, str]:
         found: dict[str, str] = {}

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import mlflow
@@ -23,8 +24,9 @@ from tests.bundles.tiny import run as run_bundle
 from tests.tools.small_data import ORGANS, STUDENT, one_training, save_data_set, save_scan, save_weights
 from tools.__main__ import main
 from tools.chain import BUNDLES
+from tools.pipeline import load_pipeline
 from tools.predict import predict
-from tools.run import run
+from tools.run import missing_stages, run, run_stages
 from tools.verify import verify
 
 
@@ -92,6 +94,23 @@ def test_a_chain_that_is_started_again_goes_on_in_its_run(tmp_path):
     assert [stage.info.status for stage in stages] == ["KILLED", "FINISHED"]
     run(*arguments, tracking="mlflow")
     assert len(chain_run(uri, "own")[2]) == 2, "what is done already is not recorded again"
+
+
+def test_a_server_that_is_gone_when_a_stage_is_done_does_not_cost_its_result(tmp_path):
+    class LostServer:
+        @contextmanager
+        def stage(self, stage):
+            yield {}
+            raise CaseError("MLflow at http://lost: no answer")
+
+    chain, data, work = score_chain(tmp_path)
+    stages = load_pipeline(chain, None, {"data_dir": data, "work_dir": work})
+    with pytest.raises(CaseError, match="Stage score: MLflow at http://lost: no answer"):
+        run_stages(stages, "data", Path(work), track=lambda: nullcontext(LostServer()))
+    scored = (Path(work) / "own.json").stat().st_mtime_ns
+    assert missing_stages(stages, "data", Path(work)) == []
+    run_stages(stages, "data", Path(work))
+    assert (Path(work) / "own.json").stat().st_mtime_ns == scored
 
 
 def test_a_prediction_is_a_run_of_its_bundles_experiment(tmp_path):

@@ -61,15 +61,19 @@ class TimeBudget:
 
     def set_rate(self, engine: Engine) -> None:
         """Note the progress, and set the learning rates of the step to come."""
+        self.progress = self._share_used(self.steps_done)
+        factor = min(0.1 + 0.9 * self.progress / WARMUP, 0.5 * (1 + math.cos(math.pi * self.progress)))
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+    def _share_used(self, steps: int) -> float:
+        """Give how much of the budget is used up after so many steps, 0..1."""
         shares = [0.0]
         if self.seconds is not None:
             shares.append(self.seconds_used / self.seconds)
         if self.steps is not None:
-            shares.append(self.steps_done / self.steps)
-        self.progress = min(max(shares), 1.0)
-        factor = min(0.1 + 0.9 * self.progress / WARMUP, 0.5 * (1 + math.cos(math.pi * self.progress)))
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+            shares.append(steps / self.steps)
+        return min(max(shares), 1.0)
 
     def count(self, engine: Engine) -> None:
         """Count a step, and end the training when the budget is used up."""
@@ -85,3 +89,5 @@ class TimeBudget:
     def load_state_dict(self, state: dict) -> None:
         """Go on from a state."""
         self.seconds_before, self.steps_done = float(state["seconds"]), int(state["steps"])
+        # As it stood in the last step: the next batch is made before it changes.
+        self.progress = self._share_used(max(self.steps_done - 1, 0))

@@ -44,6 +44,34 @@ def test_a_resumed_training_does_the_rest(optimizer):
     assert again.seconds_before == state["seconds"] > 0
 
 
+class Rendered:
+    """Five batches an epoch, each the progress at which it was made, as scans are rendered while a training runs."""
+
+    def __init__(self, budget: TimeBudget) -> None:
+        self.budget = budget
+
+    def __iter__(self):
+        return (self.budget.progress for _ in range(5))
+
+
+def test_what_is_made_by_the_progress_is_made_alike_in_a_resumed_training(optimizer):
+    """A batch is made before its step begins: at the progress of the step before, also right after a resumption."""
+
+    def batches(budget, epochs):
+        made = []
+        engine = Engine(lambda engine, batch: made.append(batch))
+        budget.attach(engine)
+        engine.run(Rendered(budget), max_epochs=epochs, epoch_length=5)
+        return made
+
+    whole = batches(TimeBudget(optimizer, steps=8), epochs=10)
+    assert whole == [0, 0, 1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8, 6 / 8]
+    first, second = (TimeBudget(optimizer, steps=8) for _ in range(2))
+    assert batches(first, epochs=1) == whole[:5]
+    second.load_state_dict(first.state_dict())
+    assert batches(second, epochs=10) == whole[5:]
+
+
 def test_time_counts_across_sittings(optimizer):
     budget = TimeBudget(optimizer, seconds=100.0)
     budget.load_state_dict({"seconds": 99.9999999, "steps": 40})

@@ -42,6 +42,7 @@ class Stage:
     run : run id of the bundle, where no tool does the stage.
     configs : config files that decide the result, merged in order: names in the bundle, or paths.
     arguments : options of the command, or overrides of the config.
+    inputs : folders of files from outside of the chain that decide the result, too.
     after : stages whose result this one uses.
     cases : ``{"path": datalist, "section", "kind", "labeled"}``, or ``{"path", "family"}``: cases with a tumor in
         that family of hosts; without one such case the stage is skipped; with ``"absent": true`` if there is one.
@@ -54,6 +55,7 @@ class Stage:
     bundle: str | None = None
     run: str | None = None
     configs: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     arguments: dict = field(default_factory=dict)
     after: tuple[str, ...] = ()
     cases: dict = field(default_factory=dict)
@@ -79,9 +81,12 @@ class Stage:
 
     def key(self, keys: dict[str, str], inputs: str) -> str:
         """Hash of all that decides the stage's result: definition, config files, the stages before it, the data."""
-        digest = hashlib.sha256(json.dumps(self.__dict__, sort_keys=True, default=str).encode())
+        definition = {name: value for name, value in self.__dict__.items() if name != "inputs"}
+        digest = hashlib.sha256(json.dumps(definition, sort_keys=True, default=str).encode())
         for path in self.config_files():
             digest.update(path.read_bytes())
+        for path in map(Path, self.inputs):
+            digest.update(_listing(path).encode())
         for stage in self.after:
             digest.update(keys[stage].encode())
         if not self.after:
@@ -104,6 +109,14 @@ class Stage:
         kind = f"{query['kind']} " if query.get("kind") else ""
         has = "has" if absent else "has no"
         return f"the data set {has} {kind}cases in section '{query['section']}'{' with a label' * labeled}"
+
+
+def _listing(folder: Path) -> str:
+    """Names, sizes and times of the files in a folder; CaseError if there is no such folder."""
+    if not folder.is_dir():
+        raise CaseError(f"{folder}: there is no such folder; give one that is there, or leave it out.")
+    states = ((path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file())
+    return json.dumps([(name, state.st_size, state.st_mtime_ns) for name, state in states])
 
 
 class Manifests:

@@ -16,7 +16,8 @@ PIPELINES = Path(__file__).parent / "pipelines"
 def load_pipeline(name: str, preset: str | None, values: dict) -> list[Stage]:
     """Read ``pipelines/NAME.yaml`` and fill in its placeholders.
 
-    A chain has ``parameters``, ``presets`` of them and ``stages``, which are filled in from top to bottom:
+    A chain has ``parameters``, ``presets`` of them, ``choices`` (parameter -> all that its list may hold) and
+    ``stages``, which are filled in from top to bottom:
 
     - ``{name}`` in any text is a parameter; a text that is one placeholder takes the parameter's type.
     - ``inherits: CHAIN`` brings the parameters and presets of another chain, and ``- inherit: STAGE`` puts one of its
@@ -46,7 +47,9 @@ def load_pipeline(name: str, preset: str | None, values: dict) -> list[Stage]:
     unknown = set(values) - set(parameters) - {"data_dir", "work_dir"}
     if unknown:
         raise CaseError(f"Chain {name} has no parameter {', '.join(sorted(unknown))}. It has: {', '.join(parameters)}.")
-    parameters |= {key: _checked(key, value, parameters.get(key)) for key, value in values.items()}
+    parameters |= {
+        key: _checked(key, value, parameters.get(key), content["choices"].get(key)) for key, value in values.items()
+    }
     stages: list[Stage] = []
     defined: set[str] = set()
     for filled in _filled(content["stages"], parameters, content["inherited"]):
@@ -59,7 +62,7 @@ def load_pipeline(name: str, preset: str | None, values: dict) -> list[Stage]:
             raise CaseError(
                 f"Chain {name}: stage {filled['name']} comes after {strange[0]}, which is no stage before it."
             )
-        for key in ("configs", "outputs", "state"):
+        for key in ("configs", "inputs", "outputs", "state"):
             filled[key] = tuple(item for item in filled.get(key, ()) if item)
         earlier = [stage.name for stage in stages]
         filled["after"] = tuple(name for name in earlier if any(fnmatch(name, pattern) for pattern in patterns))
@@ -75,13 +78,15 @@ def _read(name: str) -> dict:
         known = ", ".join(sorted(file.stem for file in PIPELINES.glob("*.yaml")))
         raise CaseError(f"Unknown chain {name!r}. Use one of: {known}.")
     content = yaml.safe_load(path.read_text())
-    base = _read(content["inherits"]) if "inherits" in content else {"parameters": {}, "presets": {}, "stages": []}
+    empty = {"parameters": {}, "presets": {}, "choices": {}, "stages": []}
+    base = _read(content["inherits"]) if "inherits" in content else empty
     presets = dict(base["presets"])
     for preset, parameters in content.get("presets", {}).items():
         presets[preset] = presets.get(preset, {}) | parameters
     return {
         "parameters": base["parameters"] | content.get("parameters", {}),
         "presets": presets,
+        "choices": base["choices"] | content.get("choices", {}),
         "stages": content["stages"],
         "inherited": {stage["name"]: stage for stage in base["stages"] if "name" in stage},
     }
@@ -104,11 +109,15 @@ def _filled(items: list[dict], parameters: dict, inherited: dict) -> Iterator[di
         yield _fill(definition, parameters)
 
 
-def _checked(name: str, value, default):
-    """A value of a parameter, refused where the parameter's own value is of another type."""
+def _checked(name: str, value, default, choices: list | None):
+    """A value of a parameter, refused where the parameter's own value is of another type, or it holds no choice."""
     value = list(value) if isinstance(value, tuple) else value
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
     if default is not None and value is not None and type(value) is not type(default):
         raise CaseError(f"Parameter {name} is {value!r}; it takes a value such as {default!r}.")
+    if choices and value and (strange := [item for item in value if item not in choices]):
+        raise CaseError(f"Parameter {name} has {strange[0]!r}. Use some of: {', '.join(choices)}.")
     return value
 
 

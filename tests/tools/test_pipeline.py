@@ -2,8 +2,11 @@
 
 import pytest
 import yaml
+from monai.bundle import ConfigParser
 
 from abdoseg.files import CaseError
+from abdoseg.transforms import FLIP_AXES
+from abdoseg.tumors import FAMILIES, REST
 from tools.pipeline import load_pipeline
 
 PLACES = {"data_dir": "/data", "work_dir": "/work"}
@@ -128,6 +131,56 @@ def test_paper_b_does_without_a_teacher_without_paper_a_and_without_rounds():
     assert not {"plan", "teacher", "fine", "combine", "label_1", "predict_cascade", "score_student"} & set(stages)
     assert stages["organ_merge"].arguments["pseudo_dir"][0] == "/labels"
     assert stages["report"].after == ("score_cascade_labeled",)
+
+
+def test_a_work_folder_may_have_any_name():
+    work = "/home/ann@lab/o'brien"
+    (stage,) = (
+        one
+        for one in load_pipeline("cascade", None, {**PLACES, "work_dir": work, "rounds": 2})
+        if one.name == "filter_2"
+    )
+    parser = ConfigParser(dict(stage.arguments))
+    assert parser.get_parsed_content("previous_dir") == f"{work}/cascade/round1/predictions"
+    assert parser.get_parsed_content("discard") == 0.038
+    first = ConfigParser(dict(cascade()["filter_1"].arguments))
+    assert (first.get_parsed_content("previous_dir"), first.get_parsed_content("discard")) == (None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("chain", "name", "choices", "wrong"),
+    [
+        ("cascade", "families", [*FAMILIES, REST], "liwer"),
+        ("cascade", "pseudo_families", [*FAMILIES, REST], "kidney"),
+        ("two_stage", "mirror_axes", list(FLIP_AXES), "up-down"),
+    ],
+)
+def test_what_a_late_stage_would_refuse_is_refused_at_once(chain, name, choices, wrong):
+    assert load_pipeline(chain, None, {**PLACES, name: choices})
+    with pytest.raises(CaseError, match=f"Parameter {name} has '{wrong}'. Use some of: {', '.join(choices)}."):
+        load_pipeline(chain, None, {**PLACES, name: [choices[0], wrong]})
+
+
+def test_a_whole_number_is_a_number():
+    (stage, *_) = load_pipeline("two_stage", None, {**PLACES, "teacher_validation_fraction": 0})
+    assert stage.arguments["teacher_validation_fraction"] == 0
+    with pytest.raises(CaseError, match=r"Parameter seed is 0\.5; it takes a value such as 0"):
+        load_pipeline("two_stage", None, {**PLACES, "seed": 0.5})
+
+
+def test_labels_from_elsewhere_must_be_there_and_a_changed_one_makes_the_merge_stale(tmp_path):
+    def key() -> str:
+        stage = cascade(pseudo_label_dir=str(tmp_path / "labels"))["organ_merge"]
+        return stage.key(dict.fromkeys(stage.after, "k"), "data")
+
+    with pytest.raises(CaseError, match="labels: there is no such folder; give one that is there, or leave it out"):
+        key()
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "0001.nii.gz").write_text("a")
+    before = key()
+    assert key() == before
+    (tmp_path / "labels" / "0001.nii.gz").write_text("ab")
+    assert key() != before
 
 
 def test_the_two_chains_share_their_stages():

@@ -40,5 +40,7 @@ def score_label_maps(
 
 def to_ras(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Turn a volume of any orientation to (x, y, z) RAS; also gives its voxel size in mm along (x, y, z)."""
-    image = nib.as_closest_canonical(nib.Nifti1Image(volume, affine))
-    return np.asarray(image.dataobj), tuple(float(size) for size in nib.affines.voxel_sizes(image.affine))
+    turn = nib.io_orientation(affine)
+    turned = np.asarray(affine) @ nib.orientations.inv_ornt_aff(turn, volume.shape)
+    sizes = tuple(float(size) for size in nib.affines.voxel_sizes(turned))
+    return nib.orientations.apply_orientation(volume, turn), sizes

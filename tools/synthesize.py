@@ -12,7 +12,7 @@ from tqdm import tqdm
 from abdoseg.files import CaseError, atomic_path, write_json, write_label_map
 from abdoseg.nifti import in_file_order, write_nifti
 
-VERSION = 1  # counts changes that change the bytes
+VERSION = 2  # counts changes that change the bytes
 SETTINGS_FILE = "synthetic.json"
 MOST_IN_PICTURE = 12
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from abdoseg.labels import TUMOR_ID
 from abdoseg.synthesis.anatomy import Anatomy
 from abdoseg.synthesis.contrast import Contrast, draw_contrast
 from abdoseg.synthesis.frame import Frame, draw_frame
@@ -113,10 +114,12 @@ def apply(anatomy: Anatomy, parameters: Parameters) -> SyntheticCase:
 def told(case: SyntheticCase, parameters: Parameters) -> Mapping:
     """What a reader should know about a synthetic scan, as plain data: its phase, missing organs and tumors."""
     present = set(np.unique(case.label).tolist())
-    hosts = [tumor.host for tumor in parameters.tumors]
+    # A host that was removed or is not in view has no tumor; what is no organ is 0 there.
+    grown = set(np.unique(case.organs[case.label == TUMOR_ID]).tolist())
+    hosts = [tumor.host for tumor in parameters.tumors if labels_of(tumor.host) in grown]
     return {
         "phase": parameters.contrast.phase,
         "removed": sorted(parameters.removed),
         "classes": sorted(present - {0}),
-        "tumor_hosts": hosts if 14 in present else [],
+        "tumor_hosts": hosts,
     }

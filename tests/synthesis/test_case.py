@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from abdoseg.synthesis import Look, Parameters, Scanner, Tumor, apply, draw, labels_of, positions, sample, told
+from abdoseg.synthesis.tissues import FAT
 from tests.synthesis.small import block_patient, block_tissues
 
 PATIENT = block_patient()
@@ -56,6 +57,15 @@ def test_tumors_are_14_in_one_label_and_their_organ_in_the_other():
     assert (case.organs[tumor] == 1).all()
     np.testing.assert_array_equal(case.organs[~tumor], case.label[~tumor])
     assert told(case, drawn)["tumor_hosts"] == [1]
+
+
+def test_hosts_are_told_of_tumors_that_are_there():
+    """The spleen (3) was removed, and the patient of blocks has no pancreas (4); fat is no organ, but a host."""
+    drawn = replace(parameters(7), removed=frozenset({3}))
+    drawn = replace(drawn, scanner=replace(drawn.scanner, circle=None))
+    for hosts, expected in (((3, 1, 4, FAT), [1, FAT]), ((1, 1), [1, 1]), ((3, 4), []), ((), [])):
+        with_tumors = replace(drawn, tumors=tuple(Tumor(host, 0.5, 12.0) for host in hosts))
+        assert told(apply(PATIENT, with_tumors), with_tumors)["tumor_hosts"] == expected
 
 
 @pytest.mark.parametrize("view", ["patch", "organs", "scan"])

@@ -11,6 +11,7 @@ from abdoseg.transforms.logit_planes import LogitPlanes
 # Of the planes that are float32 at a time.
 SLAB_BYTES = {"cpu": 1 << 22, "cuda": 1 << 28}
 RESIZE_MODES = ("trilinear", "area")
+HALF = 0.5 - 1e-6  # a sum of weights that are rounded to float32
 
 
 def check_resize_mode(mode: str) -> str:
@@ -112,10 +113,11 @@ def linear_taps(source: int, target: int, align_corners: bool, device=None):
 def resize_labels(labels: torch.Tensor, size, align_corners: bool = True) -> torch.Tensor:
     """Resize a label map class by class: a voxel takes the class whose 0/1 mask, resized linearly, exceeds 0.5.
 
-    This is paper A's rule (papers-spec.md 2.2). The weights of the eight neighbors add up to 1, so that no two classes
-    can exceed 0.5 and the paper's "the higher id overwrites" never comes into play; where none does, the voxel becomes
-    background. Ids themselves are never interpolated. MONAI has no such mode. Only voxels whose eight neighbors differ
-    are weighed, so memory does not grow with the number of classes.
+    This is paper A's rule (papers-spec.md 2.2); where no mask exceeds 0.5, the voxel becomes background. Masks of
+    exactly 0.5 are frequent where slices of 1.25 mm become 2.5 mm: against background they stay background, but two
+    organs that touch would get a seam of background between them. There the higher id wins, as in the paper's "the
+    higher id overwrites" and in nnU-Net. Ids themselves are never interpolated. MONAI has no such mode. Only voxels
+    whose eight neighbors differ are weighed, so memory does not grow with the number of classes.
 
     Parameters
     ----------
@@ -144,8 +146,8 @@ def resize_labels(labels: torch.Tensor, size, align_corners: bool = True) -> tor
     values = torch.stack([corner[ix, iy, iz] for corner in corners])
     shares = torch.stack([wx[ix] * wy[iy] * wz[iz] for wx, wy, wz in weights])
     mixed = torch.zeros(len(ix), dtype=torch.uint8, device=grid.device)
-    for value in values.unique().tolist():
-        mixed[(shares * (values == value)).sum(0) > 0.5] = value
+    for value in [*filter(None, values.unique().tolist()), 0]:  # background last: it keeps what it holds to one half
+        mixed[(shares * (values == value)).sum(0) >= HALF] = value
     resized[ix, iy, iz] = mixed
     return resized[None] if labels.ndim == 4 else resized
 

@@ -141,6 +141,21 @@ def test_resize_labels_by_hand():
     assert resize_labels(labels, (4, 1, 1), align_corners=False).flatten().tolist() == [2, 2, 5, 5]
 
 
+@pytest.mark.parametrize(
+    ("slices", "expected"),
+    [
+        ([1, 1, 1, 14, 14, 14, 14, 2], [1, 14, 14, 14]),
+        ([2, 14, 14, 14, 14, 1, 1, 1], [14, 14, 14, 1]),
+        ([0, 0, 0, 1, 1, 1, 1, 0], [0, 0, 1, 0]),  # one half of background is background
+    ],
+)
+def test_organs_that_touch_still_do_where_slices_are_halved(slices, expected):
+    # Along x and y the weights are none that float32 holds exactly.
+    labels = torch.tensor(slices, dtype=torch.uint8).expand(5, 7, 8)
+    resized = resize_labels(labels, (3, 11, 4), align_corners=False)
+    assert (resized == torch.tensor(expected)).all()
+
+
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize(
     ("grid", "shape"),

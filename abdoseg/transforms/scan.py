@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor, NibabelReader
 from monai.transforms import LoadImaged, Transform
+from monai.utils import ensure_tuple
 
 from abdoseg.files import CaseError, is_of_the_disk
 from abdoseg.label_maps import as_label_map, grid_difference, has_meaning, open_image
@@ -22,11 +23,21 @@ class ScanReader(NibabelReader):
     """MONAI's reader of NIfTI files, faster and with no second copy of the volume, see `scan_voxels`.
 
     With ``dtype=None`` of ``LoadImaged`` a CT stays int16 in memory; the values are the same in any type.
+
+    The affine is the file's own. Where the header's voxel size is not that of its sform, MONAI takes the qform, even
+    one that is declared unknown: that can mirror a scan, and its label map would lie on another grid than the scan.
     """
+
+    def read(self, data: str | os.PathLike | Sequence[str | os.PathLike], **kwargs):
+        """Open a file, or several, without reading a voxel."""
+        self.filenames = ensure_tuple(data)
+        images = [nib.load(name, **{**self.kwargs, **kwargs}) for name in self.filenames]
+        return images if len(images) > 1 else images[0]
 
     def _get_array_data(self, img: nib.Nifti1Image, filename: str) -> np.ndarray:
         if len(img.shape) >= 3 and set(img.shape[3:]) <= {1}:
-            return scan_voxels(img, filename)
+            # MONAI's name is that of the file opened last, which in another thread may be another one.
+            return scan_voxels(img, img.get_filename())
         return super()._get_array_data(img, filename)
 
 

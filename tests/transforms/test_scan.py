@@ -10,6 +10,7 @@ from monai.transforms import Compose, LoadImaged, Orientationd
 
 from abdoseg.files import CaseError
 from abdoseg.transforms import CheckScand, LoadScand
+from abdoseg.transforms.scan import ScanReader
 
 
 def load(tmp_path, label=None) -> dict:
@@ -131,3 +132,27 @@ def test_what_is_no_plain_file_is_not_opened(tmp_path, kind):
     os.mkfifo(path) if kind == "pipe" else path.mkdir()
     with pytest.raises(CaseError, match=r"A_0000.nii.gz: there is no such file; the image must be an existing NIfTI"):
         load(tmp_path)
+
+
+def test_the_affine_is_the_files_own_whatever_voxel_size_its_header_tells(tmp_path):
+    """MONAI's reader takes the qform here, which is declared unknown, and so turns left into right."""
+    affine = np.array([[-0.8, 0, 0, 100], [0, -0.8, 0, 90], [0, 0, 2.5, -300], [0, 0, 0, 1]])
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), affine)
+    image.header.set_qform(np.eye(4), 0)
+    path = tmp_path / "A_0000.nii"
+    nib.save(image, path)
+    header = np.frombuffer(path.read_bytes()[:348], nib.nifti1.header_dtype).copy()
+    header["pixdim"][0, 1:4] = 1
+    path.write_bytes(header.tobytes() + path.read_bytes()[348:])
+    assert nib.load(path).header.get_zooms() == (1, 1, 1)
+    loaded = LoadScand("image", image_only=True, ensure_channel_first=True)({"image": str(path)})["image"]
+    np.testing.assert_allclose(loaded.affine.numpy(), affine, atol=1e-6)
+
+
+def test_voxels_are_those_of_the_opened_file(tmp_path):
+    """Threads of a ``CacheDataset`` share one reader: another file may be opened before the voxels are read."""
+    one, other = (save(tmp_path / f"{value}.nii.gz", np.full((4, 5, 6), value, np.int16)) for value in (1, 2))
+    reader = ScanReader()
+    opened = reader.read(one)
+    reader.read(other)
+    assert (reader.get_data(opened)[0] == 1).all()

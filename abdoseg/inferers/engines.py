@@ -54,7 +54,21 @@ class Engine:
         Returns
         -------
         (B, K, x, y, z) on the network's device.
+
+        Raises
+        ------
+        FloatingPointError
+            If they are not finite: their arg-max would be background everywhere, an empty label map.
         """
+        logits = self._run(network, images)
+        if not torch.isfinite(logits.sum(dtype=torch.float32)):
+            raise FloatingPointError(
+                "the network's answer is NaN or infinite, so that no label can be told from it; take other weights, or "
+                "turn half precision off (amp: false)."
+            )
+        return logits
+
+    def _run(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         device = device_of(network, images.device)
         if self.name_on(device) == "torch":
             with autocast_for(device, self.amp):

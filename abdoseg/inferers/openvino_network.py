@@ -139,14 +139,19 @@ def read_or_export(network: nn.Module, shape: Sequence[int], cache: Path | None)
         try:
             ov.save_model(export(network, shape), temporary / MODEL, compress_to_fp16=False)
             temporary.chmod(0o755)
-            if not kept.exists():
+            with suppress(OSError):  # another process was first, or has left a part of one
                 temporary.rename(kept)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         drop_exports(cache)
     with suppress(OSError):  # a cache that is only lent
         os.utime(kept)
-    return core().read_model(kept / MODEL)
+    try:
+        return core().read_model(kept / MODEL)
+    except RuntimeError as error:
+        logger.warning("%s: the exported network is broken (%s); it is exported anew.", kept, str(error).split("\n")[0])
+        shutil.rmtree(kept, ignore_errors=True)
+        return export(network, shape)
 
 
 def drop_exports(cache: Path, kept: int = KEPT) -> None:

@@ -84,6 +84,16 @@ def test_torch_is_the_network_itself():
     assert half.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_answer_that_is_not_finite_is_no_empty_label_map(value):
+    network = network_of("nnunet")
+    with torch.no_grad():
+        network.output_block.conv.conv.bias[3] = value
+    inferer = PlanInferer(PLAN, engine=Engine(amp=False))
+    with pytest.raises(FloatingPointError, match=r"answer is NaN or infinite.*; take other weights"):
+        inferer(ras_scan(np.zeros((16, 16, 16)), (2, 2, 2)), network)
+
+
 class TestOpenVino:
     """What needs OpenVINO."""
 
@@ -189,6 +199,24 @@ class TestOpenVino:
         found = Engine("openvino", False, tmp_path / "file" / "cache")(network, image)
         assert "exported networks cannot be kept there" in caplog.text
         assert torch.equal(found, Engine("openvino", False, cache)(network, image))
+
+    @pytest.mark.parametrize(("file", "content"), [("model.xml", None), ("model.bin", b"")])
+    def test_a_broken_export_is_made_anew(self, file, content, tmp_path, caplog):
+        """As a killed process or a full disk leaves one."""
+        pytest.importorskip("openvino")
+        from abdoseg.inferers.openvino_network import key_of, read_or_export
+
+        network, shape = nn.Conv3d(1, 2, 1).eval(), (1, 4, 4, 4)
+        read_or_export(network, shape, tmp_path)
+        broken = tmp_path / key_of(network, shape) / file
+        broken.unlink()
+        if content is not None:
+            broken.write_bytes(content)
+        assert list(read_or_export(network, shape, tmp_path).output(0).shape) == [1, 2, 4, 4, 4]
+        assert f"{broken.parent}: the exported network is broken" in caplog.text
+        caplog.clear()
+        read_or_export(network, shape, tmp_path)
+        assert "broken" not in caplog.text
 
     def test_norms_stay_exact_on_many_voxels(self):
         """OpenVINO's own norm loses digits with the number of voxels."""

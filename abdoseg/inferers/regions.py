@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 
-import cc3d
 import numpy as np
 import torch
 from scipy.ndimage import binary_dilation, binary_fill_holes
 
 from abdoseg.transforms.resample import nearest_index
 from abdoseg.transforms.roi import Box, foreground_box
+from abdoseg.tumors.components import connected_foci
 
 # (x, y, z) bool over a volume or a resampled one: the cells' outer edges are the volume's.
 Region = np.ndarray
@@ -40,7 +40,7 @@ def body_region(volume: torch.Tensor, spacing: Sequence[float], cell_mm: float =
     for axis, count in enumerate(_cells(volume.shape[1:], spacing, cell_mm)):
         cells = cells.index_select(axis, nearest_index(cells.shape[axis], count, cells.device))
     dense = (cells > AIR_HU).cpu().numpy()
-    pieces, count = cc3d.connected_components(dense, connectivity=26, return_N=True)
+    pieces, count = connected_foci(dense)
     if not count:
         return None
     voxels = np.bincount(pieces.ravel(), minlength=count + 1)

@@ -49,6 +49,12 @@ def test_one_slice_has_a_body():
     assert 0 < region.mean() < 1
 
 
+def test_as_many_pieces_as_there_is_room_for_are_a_body():
+    volume = torch.full((1, 11, 9, 1), -1000)
+    volume[:, ::2, ::2] = 0
+    assert body_region(volume, (8, 8, 8)).all()
+
+
 def test_cells_near_a_mask():
     # 40 x 40 x 20 voxels of 2 x 2 x 4 mm are 10 cells of 8 mm along each axis: of 4 x 4 x 2 voxels.
     mask = np.zeros((40, 40, 20), dtype=bool)

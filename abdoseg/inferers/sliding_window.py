@@ -1,5 +1,6 @@
 """Inferer of the teacher: nnU-Net's Gaussian sliding window at the plan's spacing, with mirrored augmentation."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
@@ -91,7 +92,8 @@ class PlanInferer(Inferer):
     Raises
     ------
     ValueError
-        For an unknown axis, mode or skip, and for a `CenterFirst` with an imported plan, whose channels are not ours.
+        For an unknown axis, mode or skip, an overlap that is no share, a window that the network's strides do not
+        divide, and for a `CenterFirst` with an imported plan, whose channels are not ours.
     """
 
     def __init__(
@@ -125,8 +127,14 @@ class PlanInferer(Inferer):
         if imported and isinstance(skip, CenterFirst):
             raise ValueError("A plan that was imported from nnU-Net takes no CenterFirst. Use 'air' or 'body'.")
         self.skip = skip
+        if not 0 <= overlap < 1:
+            raise ValueError(f"The overlap of windows is {overlap}; use a share of a window, from 0 to below 1.")
+        size = tuple(int(n) for n in window_size or plan["patch_size"])
+        divisors = [math.prod(steps) for steps in zip(*plan.get("strides", [(1, 1, 1)]), strict=True)]
+        if any(n % divisor for n, divisor in zip(size, divisors, strict=True)):
+            raise ValueError(f"The network takes no window of {list(size)} voxels; use multiples of {divisors}.")
         self.windows = Windows(
-            size=tuple(int(n) for n in window_size or plan["patch_size"]),
+            size=size,
             overlap=overlap,
             starts=window_starts if imported else stepped_starts,
             weights=window_weights if imported else gaussian_weights,

@@ -47,6 +47,21 @@ def test_a_window_of_the_whole_volume_is_one_pass():
     assert not torch.allclose(PlanInferer(PLAN, amp=False).logits(volume, (2, 2, 2), network), logits)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"overlap": 50}, r"overlap of windows is 50; use a share of a window, from 0 to below 1"),
+        ({"overlap": 1}, "overlap of windows is 1"),
+        ({"overlap": -0.5}, "overlap of windows is -0.5"),
+        ({"window_size": (16, 18, 16)}, r"no window of \[16, 18, 16\] voxels; use multiples of \[2, 4, 1\]"),
+    ],
+)
+def test_windows_that_no_network_takes_are_refused(options, message):
+    plan = {**PLAN, "strides": [[1, 1, 1], [2, 2, 1], [1, 2, 1]]}
+    with pytest.raises(ValueError, match=message):
+        PlanInferer(plan, **options)
+
+
 def test_other_spacings_blur_the_borders_only():
     volume = blocks((32, 40, 10), [((slice(8, 24), slice(12, 32), slice(3, 7)), 300.0)])
     labels = PlanInferer(PLAN, amp=False)(ras_scan(volume, (1, 1, 4)), Thresholds(RIGHT_KIDNEY))[0, 0].numpy()

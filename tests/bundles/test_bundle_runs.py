@@ -186,6 +186,18 @@ def test_monai_label_trains_further_on_plain_lists(trained, datalist, tmp_path):
     assert all(torch.equal(value, weights[name]) for name, value in weights_of(copy).items())
 
 
+@pytest.mark.parametrize("bundle", NETWORK_BUNDLES, ids=name_of)
+def test_weights_that_a_gpu_has_trained_load_anywhere(bundle, tmp_path, monkeypatch):
+    copy = copy_tiny(bundle, tmp_path)
+    network = build_network(read_architecture(copy / "models" / "architecture.json", {}))
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda _storage: "cuda:0")  # what such a file says
+    torch.save(network.state_dict(), copy / "models" / "model.pt")
+    flow = workflow(copy, "inference", dataset_dir=str(tmp_path))
+    flow.initialize()
+    loaded = flow.parser.get_parsed_content("network_def").state_dict()
+    assert all(torch.equal(value.cpu(), network.state_dict()[name]) for name, value in loaded.items())
+
+
 def test_the_command_runs_from_another_directory(datalist, tmp_path):
     copy = copy_tiny(NETWORK_BUNDLES[0], tmp_path)
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--bundle_root", copy, "--datalist", datalist]

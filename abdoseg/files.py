@@ -30,6 +30,19 @@ def is_of_the_disk(error: BaseException | None) -> bool:
     return False
 
 
+def walk(root: str | os.PathLike) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Go through a folder and those below it as `os.walk` does, by name, also where they are links; each once."""
+    seen = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield Path(folder), folders, files
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside ``path`` (same suffixes) that becomes ``path`` when the block ends without an error.

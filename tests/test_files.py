@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from abdoseg.files import CaseError, atomic_path, is_of_the_disk, write_json, write_label_map
+from abdoseg.files import CaseError, atomic_path, is_of_the_disk, walk, write_json, write_label_map
 
 
 @pytest.mark.parametrize("name", ["a.json", "x" * 250 + ".json", "ü" * 120 + ".nii.gz", os.fsdecode(b"\xff\xfe.json")])
@@ -19,6 +19,17 @@ def test_a_name_of_any_length_can_be_written_aside(tmp_path, name):
         temporary.write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "whole"
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    for name in ("data/b/2", "data/b/1", "elsewhere/3"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "data" / "a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "b" / "loop").symlink_to(tmp_path / "data")
+    found = [(folder.relative_to(tmp_path).as_posix(), sorted(files)) for folder, _, files in walk(tmp_path / "data")]
+    assert found == [("data", []), ("data/a", ["3"]), ("data/b", ["1", "2"])]
 
 
 def test_what_fails_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from abdoseg.files import CaseError
+from abdoseg.files import CaseError, walk
 
 logger = logging.getLogger(__name__)
 
@@ -134,9 +134,9 @@ def made_up_uid(kind: str, *sources: str) -> str:
 def dicom_files(root: Path) -> list[Path]:
     """Files below a folder that begin as DICOM files do, sorted; nothing hidden."""
     found = []
-    for folder, names, files in os.walk(root):
+    for folder, names, files in walk(root):
         names[:] = sorted(name for name in names if not name.startswith("."))
-        found += [Path(folder) / name for name in sorted(files) if not name.startswith(".")]
+        found += [folder / name for name in sorted(files) if not name.startswith(".")]
     return [path for path in found if _is_dicom(path)]
 
 

@@ -69,6 +69,26 @@ def test_what_has_no_partner_is_named(tmp_path):
     assert len(reasons) == 5
 
 
+def test_a_test_scan_does_not_take_the_place_of_a_training_case_of_its_id(tmp_path):
+    nnunet(tmp_path / "data")
+    for folder, ending in (("imagesTs", "_0000.nii.gz"), ("labelsTs", ".nii.gz")):
+        (tmp_path / "data" / folder / f"ct_7{ending}").rename(tmp_path / "data" / folder / f"ct_12{ending}")
+    result = audit(str(tmp_path / "data"), str(tmp_path / "out"), num_threads=1)
+    assert [case["id"] for case in load_cases(result["datalist"])] == ["ct_12", "ct_120"]
+    assert "imagesTs/ct_12_0000.nii.gz: another image has the id ct_12 already" in result["failed"]["ct_12"]
+
+
+def test_chunk_folders_may_be_links(tmp_path):
+    folders(tmp_path / "data")
+    before = [case["id"] for case in find_cases(tmp_path / "data")[0]]
+    for name in ("images", "labels"):
+        (tmp_path / "data" / name).rename(tmp_path / name)
+        (tmp_path / "data" / name).mkdir()
+        (tmp_path / "data" / name / "chunk").symlink_to(tmp_path / name)
+    candidates, excluded = find_cases(tmp_path / "data")
+    assert ([case["id"] for case in candidates], excluded) == (before, [])
+
+
 def change_json(root, **changes):
     path = root / "dataset.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

@@ -5,6 +5,7 @@ from pathlib import Path
 from abdoseg.datasets import LabelConvention
 from abdoseg.files import CaseError
 from tools.layouts import amos, btcv, decathlon, flare, folders, kits, nnunet, totalsegmentator
+from tools.layouts.common import exclude
 
 # In the order in which they are tried: FLARE's folder names are the least particular.
 LAYOUTS = {
@@ -40,6 +41,17 @@ def find_in_folder(
     tried = LAYOUTS if layout is None else {layout: LAYOUTS[layout]}
     for module in tried.values():
         if module.matches(root):
-            return module.find(root, convention)
+            return _each_once(*module.find(root, convention))
     looked_for = "; ".join(f"{module.LOOKED_FOR} ({name})" for name, module in tried.items())
     raise CaseError(f"{root}: not laid out in a way that is known; looked for {looked_for}.")
+
+
+def _each_once(candidates: list[dict], excluded: list[dict]) -> tuple[list[dict], list[dict]]:
+    """Keep the first case of each id; the others are excluded."""
+    found: dict[str, dict] = {}
+    for case in candidates:
+        first = found.setdefault(case["id"], case)
+        if first is not case:
+            fault = f"another image has the id {case['id']} already, {first['image']}; ids are unique in a data set."
+            exclude(excluded, case["id"], "image", Path(case["image"]), fault)
+    return list(found.values()), excluded

@@ -9,7 +9,7 @@ import yaml
 
 from abdoseg.datalist import case_id
 from abdoseg.datasets import LabelConvention, declared_convention, ids_in
-from abdoseg.files import CaseError
+from abdoseg.files import CaseError, walk
 
 ENDINGS = (".nii.gz", ".nii")
 KNOWN = Path(__file__).with_name("known.yaml")
@@ -17,7 +17,8 @@ KNOWN = Path(__file__).with_name("known.yaml")
 
 def volumes_in(folder: Path) -> Iterable[Path]:
     """Give the NIfTI files in a folder and in folders inside it, in order, but no hidden ones."""
-    return sorted(path for path in folder.rglob("*") if path.name.endswith(ENDINGS) and path.name[0] != ".")
+    names = ((path, name) for path, folders, files in walk(folder) for name in (*folders, *files))
+    return sorted(path / name for path, name in names if name.endswith(ENDINGS) and name[0] != ".")
 
 
 def files_by_id(paths: Iterable[Path], key: str, excluded: list[dict]) -> dict[str, Path]:

@@ -36,12 +36,7 @@ def find(root: Path, convention: LabelConvention | None) -> tuple[list[dict], li
         if not files[part]:
             raise CaseError(f"{root}: no {what} found; looked for files like {example} (any number after Tr, or .nii).")
     candidates: list[dict] = []
-    seen: set[str] = set()
     for section, labels in (("training", files["labels"]), ("unlabeled", {}), ("testing", files["truth"])):
-        for name in sorted(set(files[section]) & seen):
-            fault = f"another image has the id {name} already; ids are unique in a data set."
-            exclude(excluded, name, "image", files[section].pop(name), fault)
-        seen |= set(files[section])
         candidates += pair(section, files[section], labels, excluded, " or the image into unlabelTr1800")
     return with_convention(candidates, convention), excluded
 

@@ -1,12 +1,12 @@
 """Write label maps as DICOM segmentations of the series that they were made of, and read such segmentations back."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from abdoseg.dicom import SEGMENTATION, Series, fault_of, find_series, grid_of, read_segmentation
+from abdoseg.dicom import SEGMENTATION, Series, find_series, grid_of, read_segmentation
 from abdoseg.files import CaseError, write_label_map
-from tools.dicom_scans import SERIES, name_of, write_beside
+from tools.dicom_scans import SERIES, by_folder, name_of, named_series, write_beside
 from tools.faults import reason_of
 from tools.scans import is_scan
 
@@ -32,16 +32,18 @@ def dicom(labels: str, studies: str, output: str, model: str = "MONAI Label") ->
     if not root.is_dir():
         raise CaseError(f"{studies} is no folder; --studies takes the folder with the DICOM series.")
     found = find_series(root)
+    neighbors = by_folder(found)
+    named = named_series(root, neighbors)
     files, written, failed = label_files(Path(labels)), [], {}
     for path in files:
         try:
             if is_scan(path):
                 name = path.name.removesuffix(".gz").removesuffix(".nii")
-                series = _series_of(name, path, root, found)
+                series = _series_of(name, path, root, named)
                 write_beside(Path(output) / f"{name}.dcm", path, series, model, corrected=True)
             else:
                 values, series = read_segmentation(path, found)
-                name = name_of(root, series, found)
+                name = name_of(root, series, neighbors)
                 if name in written:
                     raise CaseError(f"{path}: another file tells of {series} too; name the one to read by --labels.")
                 write_label_map(Path(output) / f"{name}.nii.gz", values, grid_of(series))
@@ -68,17 +70,16 @@ def label_files(source: Path) -> list[Path]:
     raise CaseError(f"{source} holds neither label maps (.nii.gz) nor DICOM SEG.")
 
 
-def _series_of(name: str, path: Path, root: Path, found: Sequence[Series]) -> Series:
+def _series_of(name: str, path: Path, root: Path, named: Mapping[str, Sequence[Series]]) -> Series:
     """Axial CT series that ``predict`` and ``serve`` call by a name."""
-    fit = [series for series in found if not fault_of(series)]
-    named = [series for series in fit if name_of(root, series, found) == name]
-    if len(named) == 1:
+    fit = named.get(name, ())
+    if len(fit) == 1:
         # Labels that MONAI Label keeps lie two folders below the record of what it was given.
         record = path.parent / ".." / ".." / SERIES
-        if record.exists() and json.loads(record.read_text()).get(name) != named[0].uid:
-            raise CaseError(f"{path}: was drawn on another series than lies in {named[0].folder} now; bring that back.")
-        return named[0]
-    if named:
+        if record.exists() and json.loads(record.read_text()).get(name) != fit[0].uid:
+            raise CaseError(f"{path}: was drawn on another series than lies in {fit[0].folder} now; bring that back.")
+        return fit[0]
+    if fit:
         raise CaseError(f"{path}: {root} holds several series of this name; rename one of their folders.")
-    known = ", ".join(sorted(name_of(root, series, found) for series in fit)[:5]) or "no axial CT series"
+    known = ", ".join(sorted(named)[:5]) or "no axial CT series"
     raise CaseError(f"{path}: {root} holds no series {name}, but {known}; name the label map as its series.")

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,14 +172,14 @@ def find_dicom_scans(root: Path, wanted: str | None = None) -> dict[str, DicomSc
     if missing := set(uids) - {series.uid for series in found}:
         known = ", ".join(f"{series.uid} ({series})" for series in found[:5])
         raise CaseError(f"{root} holds no series {', '.join(sorted(missing))}; it holds {known or 'no DICOM at all'}.")
-    scans, passed = [], 0
+    scans, passed, neighbors = [], 0, by_folder(found)
     for study in studies_of(found):
         if uids:
-            scans += [_scan(root, one, found, fault_of(one)) for one in study if one.uid in uids]
+            scans += [_scan(root, one, neighbors, fault_of(one)) for one in study if one.uid in uids]
         elif all(series.modality != "CT" for series in study):
             passed += 1
         else:
-            scans.append(_choose(root, study, found))
+            scans.append(_choose(root, study, neighbors))
     if passed:
         print(f"{passed} of {len(studies_of(found))} DICOM studies have no CT and are passed over.")
     if found and not scans:
@@ -193,7 +193,7 @@ def find_dicom_scans(root: Path, wanted: str | None = None) -> dict[str, DicomSc
     return named
 
 
-def _choose(root: Path, study: Sequence[Series], found: Sequence[Series]) -> DicomScan:
+def _choose(root: Path, study: Sequence[Series], neighbors: Mapping[Path, Sequence[Series]]) -> DicomScan:
     chosen, reasons = choose_series(study)
     told = "; ".join(f"{series}: {reasons[series.uid]}" for series in study if series.uid in reasons)
     if chosen is None:
@@ -201,21 +201,41 @@ def _choose(root: Path, study: Sequence[Series], found: Sequence[Series]) -> Dic
         fault = f"{folder}: holds no axial CT series ({told}); name one by --series, or export one."
         return DicomScan(_name(root, folder, study[0].study), folder, None, fault)
     print(f"{chosen.folder}: {chosen} taken, {len(chosen.slices)} slices.{f' Not taken: {told}.' if told else ''}")
-    return _scan(root, chosen, found, None)
+    return _scan(root, chosen, neighbors, None)
 
 
-def _scan(root: Path, series: Series, found: Sequence[Series], fault: str | None) -> DicomScan:
-    name = name_of(root, series, found)
+def _scan(root: Path, series: Series, neighbors: Mapping[Path, Sequence[Series]], fault: str | None) -> DicomScan:
+    name = name_of(root, series, neighbors)
     if fault:
         return DicomScan(name, series.folder, None, f"{series.folder} ({series}): {fault}; choose another --series.")
     return DicomScan(name, series.folder, series)
 
 
-def name_of(root: Path, series: Series, found: Sequence[Series]) -> str:
-    """Id of the case that a series is; it stays when a segmentation or a report is put beside the series."""
-    others = (other for other in found if other is not series and other.folder == series.folder)
+def by_folder(found: Sequence[Series]) -> dict[Path, list[Series]]:
+    """Series by the folder in which they lie."""
+    folders: dict[Path, list[Series]] = {}
+    for series in found:
+        folders.setdefault(series.folder, []).append(series)
+    return folders
+
+
+def name_of(root: Path, series: Series, neighbors: Mapping[Path, Sequence[Series]]) -> str:
+    """Id of the case that a series is; it stays when a segmentation or a report is put beside the series.
+
+    ``neighbors`` are all series, see `by_folder`.
+    """
+    folder = series.folder
+    others = (other for other in neighbors[folder] if other is not series)
     shared = any(fault_of(series) or not fault_of(other) for other in others)
-    return _name(root, series.folder, series.uid if shared else "")
+    return _name(root, folder, series.uid if shared else "")
+
+
+def named_series(root: Path, neighbors: Mapping[Path, Sequence[Series]]) -> dict[str, list[Series]]:
+    """Axial CT series by the names that `predict` and `serve` give them."""
+    named: dict[str, list[Series]] = {}
+    for series in (one for part in neighbors.values() for one in part if not fault_of(one)):
+        named.setdefault(name_of(root, series, neighbors), []).append(series)
+    return named
 
 
 def _name(root: Path, folder: Path, uid: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -10,13 +11,13 @@ import numpy as np
 import pydicom
 import pytest
 
-from abdoseg.dicom import find_series, read_volume
+from abdoseg.dicom import Series, find_series, read_volume
 from abdoseg.files import CaseError
-from tests.dicom.written import grid, read_segmentation, rotation, same_in_place, write_series
+from tests.dicom.written import grid, read_segmentation, rotation, same_in_place, volume, write_series
 from tests.tools.small_data import STUDENT, labels_of, save_weights
 from tools.__main__ import main
 from tools.chain import BUNDLES
-from tools.dicom_scans import find_dicom_scans
+from tools.dicom_scans import by_folder, find_dicom_scans, named_series
 from tools.predict import predict
 from tools.scans import find_scans
 
@@ -136,6 +137,33 @@ def test_series_of_one_study_and_one_folder(tmp_path, capsys):
     assert len(both) == 2
     assert one in both
     assert all(name.startswith("p_thin_") for name in both)
+
+
+def test_folders_of_patients_may_be_links(tmp_path):
+    write_series(volume(), tmp_path / "disk" / "ann")
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "ann").symlink_to(tmp_path / "disk" / "ann")
+    assert list(find_dicom_scans(tmp_path / "studies")) == ["ann"]
+
+
+def test_names_of_many_series_take_a_look_at_each_not_at_each_pair(tmp_path):
+    looks = 0
+
+    class Counted(Series):
+        @property
+        def folder(self):
+            nonlocal looks
+            looks += 1
+            return super().folder
+
+    write_series(volume(), tmp_path / "one")
+    (one,) = find_series(tmp_path)
+    found = []
+    for number in range(200):
+        slices = tuple(replace(part, path=tmp_path / str(number) / part.path.name) for part in one.slices)
+        found.append(Counted(str(number), one.study, None, "", "CT", slices))
+    assert named_series(tmp_path, by_folder(found)) == {str(number): [found[number]] for number in range(200)}
+    assert looks <= 3 * len(found)
 
 
 def test_a_wanted_series_that_cannot_be_labeled_says_why(weights, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from abdoseg.datalist import read_datalist
-from abdoseg.files import CaseError, write_json
+from abdoseg.files import CaseError, is_of_the_disk, write_json
 from abdoseg.label_maps import grid_difference, open_volume, read_label_map
 from abdoseg.ranks import join
 from abdoseg.threads import in_threads
@@ -214,12 +214,14 @@ def read_on_grid(path: str | os.PathLike, grid: nib.Nifti1Image, kind: str, othe
 
 
 def fingerprints(inputs: dict[str, str]) -> dict[str, dict]:
-    """Give path, size and time of each input file, by role; CaseError if one is not there."""
+    """Give path, size and time of each input file, by role; CaseError if one is missing, OSError if its disk is."""
     prints = {}
     for role, path in inputs.items():
         try:
             status = os.stat(path)
         except OSError as error:
+            if is_of_the_disk(error):
+                raise
             raise CaseError(f"{path}: the file named in the datalist is not there ({error.strerror}).") from error
         prints[role] = {"path": path, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
     return prints

@@ -142,7 +142,8 @@ def read_datalist(path: str | os.PathLike) -> dict:
         for entry in datalist.get(section, []):
             for key in PATH_KEYS:
                 if entry.get(key):
-                    entry[key] = os.path.normpath(path.parent / entry[key])
+                    # "../" stays: where the folder is a link, it leads to another place than the text tells.
+                    entry[key] = str(path.parent / entry[key])
     return datalist
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -139,6 +140,23 @@ def test_a_full_disk_stops_a_stage_and_no_case_is_blamed(cases, tmp_path):
     working.work = fail
     with pytest.raises(OSError, match="No space left"):
         working.take(cases)
+
+
+def test_a_mount_that_is_gone_stops_a_stage_and_costs_no_result(cases, tmp_path, monkeypatch):
+    stage(tmp_path).take(cases)
+    before = {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    status_of = os.stat
+
+    def gone(path, **options):
+        if str(path).startswith(str(tmp_path / "labels")):
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return status_of(path, **options)
+
+    monkeypatch.setattr(os, "stat", gone)
+    with pytest.raises(OSError, match="Stale file handle"):
+        stage(tmp_path).take(cases)
+    monkeypatch.undo()
+    assert {path for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
 
 def test_what_stops_a_stage(cases, tmp_path):

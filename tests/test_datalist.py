@@ -73,6 +73,17 @@ def test_relative_paths_count_from_the_file_and_absolute_ones_stay(tmp_path, dat
     assert first["annotated_classes"] == [1, 13]
 
 
+def test_a_folder_above_is_that_of_the_list_itself_also_where_its_folder_is_a_link(tmp_path):
+    (tmp_path / "disk" / "lists").mkdir(parents=True)
+    (tmp_path / "disk" / "0001.nii.gz").write_text("scan")
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "lists")
+    entry = {"id": "0001", "image": "../0001.nii.gz", "label": "../0001.nii.gz", "kind": "strong"}
+    write_datalist(tmp_path / "disk" / "lists" / "datalist.json", {"training": [entry]})
+    for folder in (tmp_path / "disk" / "lists", tmp_path / "link"):
+        (case,) = load_cases(folder / "datalist.json")
+        assert Path(case["image"]).read_text() == "scan"
+
+
 @pytest.mark.parametrize(
     ("arguments", "ids"),
     [

@@ -105,7 +105,7 @@ def test_sform_and_qform():
 
 
 def test_the_header_that_monai_would_read_another_way_is_mended(tmp_path):
-    """The reader of the trainings takes the qform where pixdim is not the sform's: here, the scan would be mirrored."""
+    """MONAI's reader takes the qform where pixdim is not the sform's: here, it would mirror the scan."""
     image = image_of(SIDES)
     image.header.set_qform(np.eye(4), 0)  # declared unknown
     values = np.arange(image.dataobj.size, dtype=np.int16).reshape(image.shape)

@@ -1,11 +1,20 @@
 """Measure speed and memory on this machine: of labeling, beside peers, of training, of surfaces, of many cases."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from abdoseg.files import CaseError, atomic_path, write_json
 
-SUBJECTS = ("predict", "peers", "teacher", "training", "surfaces", "growth")
+# Options of each subject beside --output.
+SUBJECTS = {
+    "predict": ("bundle", "input", "weights", "repeats", "copies", "slices", "pause", "gpu", "overrides"),
+    "peers": ("bundle", "input", "weights", "repeats", "slices", "engines", "pause", "gpu", "overrides"),
+    "teacher": ("input", "weights", "repeats", "slices", "pause", "gpu"),
+    "training": ("work_dir", "chain", "preset", "stages", "steps", "overrides"),
+    "surfaces": ("labels", "repeats"),
+    "growth": ("work_dir", "copies", "stages"),
+}
 
 
 def benchmark(
@@ -86,27 +95,22 @@ def benchmark(
         overrides: For predict and peers, values of the bundle's inference.yaml by their ids, for example --device cpu;
             for training, parameters of the chain.
     """
-    if subject not in SUBJECTS:
-        raise CaseError(f"Unknown subject {subject!r}. Use {', '.join(map(repr, SUBJECTS))}.")
-    if repeats < 1:
-        raise CaseError(f"--repeats is {repeats}; use 1 or more.")
+    _check_options(**locals())
     if subject == "surfaces":
-        if overrides or bundle or input or weights:
-            raise CaseError("benchmark surfaces takes --labels, --repeats and --output only.")
         from tools.benchmark_surfaces import benchmark_surfaces, format_surfaces
 
         result = benchmark_surfaces(labels, repeats)
         print(format_surfaces(result))
     elif subject == "training":
-        if work_dir is None or bundle or input or weights:
-            raise CaseError("benchmark training needs --work_dir, and takes no bundle, input or weights.")
+        if work_dir is None:
+            raise CaseError("benchmark training needs --work_dir.")
         from tools.benchmark_training import benchmark_training, format_training
 
         result = benchmark_training(chain, preset, work_dir, _listed(stages), steps, overrides)
         print(format_training(result))
     elif subject == "growth":
-        if work_dir is None or overrides or bundle or input or weights:
-            raise CaseError("benchmark growth needs --work_dir, and takes --copies, --stages and --output only.")
+        if work_dir is None:
+            raise CaseError("benchmark growth needs --work_dir.")
         from tools.benchmark_figure import growth_figure
         from tools.benchmark_growth import COUNTS, benchmark_growth, format_growth
 
@@ -115,8 +119,8 @@ def benchmark(
         print(format_growth(result))
         _draw(output, growth_figure, result)
     elif subject == "teacher":
-        if not input or not weights or overrides or bundle:
-            raise CaseError("benchmark teacher needs --input and --weights, and takes no bundle.")
+        if not input or not weights:
+            raise CaseError("benchmark teacher needs --input and --weights.")
         from tools.benchmark_teacher import benchmark_teacher
         from tools.turns import format_turns
 
@@ -149,6 +153,25 @@ def benchmark(
         write_json(output, result)
         print(f"figures: {output}")
     return result
+
+
+def _check_options(subject: str, repeats: int, overrides: Mapping, **given) -> None:
+    """Raise a CaseError for an unknown subject, or an option that it would pass over."""
+    if subject not in SUBJECTS:
+        raise CaseError(f"Unknown subject {subject!r}. Use {', '.join(map(repr, SUBJECTS))}.")
+    if repeats < 1:
+        raise CaseError(f"--repeats is {repeats}; use 1 or more.")
+    defaults = inspect.signature(benchmark).parameters
+    named = [name for name, value in {**given, "repeats": repeats}.items() if value != defaults[name].default]
+    taken = (*SUBJECTS[subject], "output")
+    passed_over = [name for name in named if name not in taken]
+    if "overrides" not in taken:
+        passed_over += list(overrides)
+    if passed_over:
+        told = ", ".join(f"--{name}" for name in SUBJECTS[subject] if name != "overrides")
+        raise CaseError(f"benchmark {subject} takes {told} and --output only, not --{passed_over[0]}.")
+    if subject == "predict" and given["copies"] is not None and given["slices"] is not None:
+        raise CaseError("benchmark predict takes --copies or --slices, not both.")
 
 
 def _draw(output: str | None, figure: Callable[[Mapping], bytes], result: Mapping) -> None:

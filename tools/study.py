@@ -44,6 +44,8 @@ def study(
         raise CaseError(f"{path}: there is no such definition of a study; copy {DEFINITION} and change it.")
     if document and MARKERS[0] not in Path(document).read_text():
         raise CaseError(f"{document}: has no line '{MARKERS[0].strip()}' after which the tables could be written.")
+    if workers < 1:
+        raise CaseError(f"--workers is {workers}; use 1 or more.")
     content = yaml.safe_load(path.read_text())
     root = Path(work_dir).absolute()
     sets = {

@@ -140,6 +140,11 @@ def test_a_document_without_a_place_for_the_tables_is_refused(tmp_path):
         study(str(tmp_path / "work"), definition_file(tmp_path), str(document))
 
 
+def test_no_worker_is_refused(tmp_path):
+    with pytest.raises(CaseError, match="--workers is 0; use 1 or more"):
+        study(str(tmp_path / "work"), definition_file(tmp_path), workers=0)
+
+
 def test_the_definition_names_what_there_is():
     """Arms and chains that exist, classes by their names, and the means that the papers' tables give."""
     content = yaml.safe_load(DEFINITION.read_text())

@@ -77,6 +77,8 @@ def run(
         return crew.follow()
     places = {"data_dir": str(Path(data_dir).absolute()), "work_dir": str(root)}
     stages = load_pipeline(chain, preset, {**with_teacher(parameters), **places})
+    if isinstance(parameters.get("teacher"), str) and all(stage.tool != "start_teacher" for stage in stages):
+        raise CaseError(f"Chain {chain} has no teacher; leave --teacher {parameters['teacher']} out.")
     if crew is None:
         processes = {"tracking": tracking, "nproc_per_node": nproc_per_node}
         command = command_of(chain, {**places, "preset": preset, **processes, **parameters})

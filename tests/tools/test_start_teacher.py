@@ -13,6 +13,7 @@ from tests.tools.small_data import FINE, FIVE, ORGANS, PLAN, TEACHER, save_data_
 from tests.tools.test_run import chain_options, manifests
 from tools.__main__ import main
 from tools.pipeline import load_pipeline
+from tools.run import run
 from tools.start_teacher import start_teacher, with_teacher
 from tools.starter_weights import starter_folder
 from tools.study import DEFINITION
@@ -160,6 +161,9 @@ def test_what_cannot_be_the_teacher_is_refused_in_one_sentence(tmp_path, weights
         starter_folder("teacher_nnunet", tmp_path)
     with pytest.raises(CaseError, match=r"nowhere/model\.pt does not exist; --teacher takes 'starter', or a folder"):
         with_teacher({"teacher": str(tmp_path / "nowhere")})
+    data = save_data_set(tmp_path / "data", [FIVE])
+    with pytest.raises(CaseError, match=r"Chain direct has no teacher; leave --teacher .*given out\."):
+        run("direct", str(data), str(tmp_path / "work"), teacher=str(weights))
     with pytest.raises(CaseError, match="both name the teacher; give one"):
         with_teacher({"teacher": str(weights), "teacher_model": "/model"})
     for number, other in enumerate((FINE, {**TEACHER, "plan": {**PLAN, "classes": 2}})):

@@ -55,7 +55,7 @@ def install_weights(root: Path, bundles: Path = BUNDLES) -> dict:
     Raises
     ------
     CaseError
-        If a stage is not done, or a file would exceed 20 MB.
+        If a stage is not done, its figures are of other weights, or a file would exceed 20 MB.
     """
     for stage in STAGES:
         if read_manifest(root / "manifests" / f"{stage}.json").get("status") != "done":
@@ -74,6 +74,8 @@ def install_weights(root: Path, bundles: Path = BUNDLES) -> dict:
 def _prepare(root: Path, stage: str, bundle: str) -> Path:
     """Write what is to be installed into a folder of the work folder, and give that."""
     source, target = root / stage / "weights", root / "installed" / bundle
+    if arm := CARD_TABLES[stage]:
+        _check_scored(root, arm, source / "model.pt")
     architecture = read_architecture(source / ARCHITECTURE_FILE, {})
     network = load_checkpoint(source / "model.pt", build_network(architecture))
     state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
@@ -92,10 +94,19 @@ def _prepare(root: Path, stage: str, bundle: str) -> Path:
         architecture=ARCHITECTURE_FILE,
         sha256=sha256,
         purpose=NOT_FOR,
-        figures=card_figures(root, CARD_TABLES[stage]),
+        figures=card_figures(root, arm),
     )
     (target / "model_card.md").write_text(card)
     return target
+
+
+def _check_scored(root: Path, arm: str, weights: Path) -> None:
+    """Raise a CaseError if what an arm has labeled, whose figures its card tells, was labeled by other weights."""
+    for folder in (root / "predictions" / name for name in (arm, f"outside_{arm}")):
+        if read_manifest(folder / "manifest.json").get("sha256", file_hash(weights)) != file_hash(weights):
+            raise CaseError(
+                f"{folder} was labeled by other weights than {weights}; run `starter` on this work folder to its end."
+            )
 
 
 def _anatomies(names: list[str]) -> str:

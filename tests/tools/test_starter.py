@@ -204,6 +204,13 @@ def test_weights_are_installed_in_half_precision_with_their_card(tmp_path):
     assert "In head, outside the abdomen, it finds 2.0 mL (liver 2.0)" in card
     assert "spleen" not in card
     assert "Not scored on any real scan" in (starter_folder("teacher_nnunet", bundles) / "model_card.md").read_text()
+    # A student that was trained on since has no figures.
+    labeled = root / "predictions" / "student" / "manifest.json"
+    write_json(labeled, {"sha256": file_hash(root / "fine" / "weights" / "model.pt")})
+    assert install_weights(root, bundles)["installed"] == installed
+    write_json(labeled, {"sha256": "0" * 64})
+    with pytest.raises(CaseError, match=r"predictions/student was labeled by other weights than .*fine/weights"):
+        install_weights(root, bundles)
     shutil.rmtree(root / "manifests")
     with pytest.raises(CaseError, match="stage teacher is not done"):
         starter(str(root), install=True)

@@ -51,7 +51,7 @@ def axis_operator(source: int, target: int, order: int) -> np.ndarray:
     if source == 1:
         return np.ones((target, 1))
     if order == 0:
-        return np.eye(source)[nearest_index(source, target)]
+        return np.eye(source)[nearest_index(source, target).numpy()]
     return zoom(np.eye(source), (target / source, 1), order=order, mode="nearest", grid_mode=True)
 
 

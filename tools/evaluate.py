@@ -11,6 +11,7 @@ from abdoseg.files import CaseError, write_json
 from abdoseg.metrics import summarize, summarize_hosts
 from abdoseg.ranks import Alone, Ranks, join
 from tools.case_scores import HEAVY, score_case
+from tools.kept_scores import KeptScores, state_of
 from tools.score_files import annotated_classes, class_ids, find_pairs, split_names
 from tools.score_tables import columns, comparison_rows, format_official, format_strict
 from tools.workers import run_cases
@@ -46,7 +47,8 @@ def evaluate(
     A case that cannot be scored (no prediction, another grid than its reference, an unknown label value, a broken
     file) is named, left out of the means, and makes the command end with exit code 1; the other cases are scored.
 
-    Under torchrun, the processes share the cases, and the first one writes (docs/clusters.md).
+    Under torchrun, the processes share the cases, and the first one writes (docs/clusters.md). Killed and started
+    again with the same OUTPUT, the command scores the cases that are missing or have changed.
 
     Args:
         predictions: Folder of predicted label maps ID.nii.gz, or one such file.
@@ -80,7 +82,8 @@ def evaluate(
     ranks = join()
     pairs = find_pairs(Path(predictions), Path(references), section, split_names(cases))
     known = annotated_classes(pairs, annotated, Path(references), section) if strict else {}
-    score = partial(_score, ids=class_ids(classes), known=known, num_workers=num_workers, ranks=ranks)
+    kept = KeptScores(output if ranks.first else None)
+    score = partial(_score, ids=class_ids(classes), known=known, num_workers=num_workers, ranks=ranks, kept=kept)
     baseline = None
     if against is not None:
         baseline = _baseline(Path(against), partial(find_pairs, Path(against), Path(references), section, pairs), score)
@@ -104,6 +107,7 @@ def evaluate(
         print(f"failed: {case}: {reason}")
     if output is not None:
         write_json(output, result)
+        kept.forget()
         print(f"scores of {len(found)} cases: {output}")
     mean = result["summary"]["organ_mean_dsc"]
     if minimum_dsc is not None and (mean is None or mean < minimum_dsc):
@@ -119,22 +123,31 @@ def _score(
     known: Mapping[str, Sequence[int]],
     num_workers: int | None,
     ranks: Alone | Ranks,
+    kept: KeptScores,
 ) -> tuple[dict[str, dict], dict[str, str]]:
     """Scores of the cases that can be scored, in the order of the pairs, and the reasons of the others."""
     found, failed = {}, {}
+    states = {case: state_of(*pairs[case], ids, known.get(case)) for case in pairs} if ranks.first else {}
+    for case, state in states.items():
+        if (scores := kept.take(state)) is not None:
+            found[case] = scores
+    if found:
+        print(f"{len(found)} of {len(pairs)} cases are scored already.")
 
     def note(outcome: Sequence) -> None:
         case, scores, reason = outcome
         if reason is None:
             found[case] = scores
+            kept.keep(states[case], scores)
         else:
             failed[case] = reason
         bar.update()
 
-    names = ranks.share(ranks.agree(list(pairs)))
+    missing = ranks.agree([case for case in pairs if case not in found])
+    names = ranks.share(missing)
     jobs = {case: (*pairs[case], tuple(ids), known.get(case)) for case in names}
     with (
-        tqdm(desc="evaluate", unit="case", total=len(pairs), disable=not ranks.first) as bar,
+        tqdm(desc="evaluate", unit="case", total=len(missing), disable=not ranks.first) as bar,
         ranks.gathering(note) as hand_over,
     ):
         for outcome in run_cases(score_case, jobs, num_workers, preload=HEAVY):

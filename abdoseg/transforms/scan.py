@@ -79,6 +79,8 @@ class LoadScand(LoadImaged):
         """Raise a CaseError if this one of the files is what cannot be read."""
         try:
             self._loader(path, reader)
+        except MemoryError as error:
+            raise CaseError(f"{path}: needs more memory than there is; load it where there is more.") from error
         except Exception as error:
             if is_of_the_disk(error):
                 raise

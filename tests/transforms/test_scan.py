@@ -1,6 +1,8 @@
 """Bad scans get one sentence that names the file; good ones pass unchanged."""
 
 import os
+import resource
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -75,6 +77,22 @@ def test_truncated_file(tmp_path, cut):
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(CaseError, match=r"A_0000.nii.gz: cannot be read .*; it must be an intact NIfTI file"):
         load(tmp_path)
+
+
+def test_an_intact_file_for_which_there_is_no_memory(tmp_path):
+    path = tmp_path / "A_0000.nii"
+    header = nib.Nifti1Image(np.zeros((1, 1, 1), np.int16), np.eye(4)).header
+    header.set_data_shape((1024, 1024, 512))  # 1 GiB, none of it on the disk
+    path.write_bytes(header.binaryblock + bytes(4))
+    os.truncate(path, 352 + 2**30)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + 2**29, limits[1]))
+    try:
+        with pytest.raises(CaseError, match=r"A_0000.nii: needs more memory than there is"):
+            LoadScand("image", dtype=None, image_only=True)({"image": str(path)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def test_time_series(tmp_path):

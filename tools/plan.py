@@ -10,7 +10,7 @@ from tqdm import tqdm
 from abdoseg.datalist import load_cases
 from abdoseg.files import CaseError, write_json
 from abdoseg.labels import ORGAN_IDS
-from abdoseg.planning import PRESETS, fingerprint, make_plan
+from abdoseg.planning import check_options, fingerprint, make_plan
 
 
 def plan(
@@ -74,12 +74,14 @@ def plan(
     hu_window = _listed(hu_window)
     if hu_window is not None and not (len(hu_window) == 2 and hu_window[0] < hu_window[1]):
         raise CaseError(f"hu_window is {hu_window}; give two numbers in HU, the lower one first, such as -160,240.")
+    try:
+        check_options(classes=classes, **options)
+    except ValueError as error:
+        raise CaseError(str(error)) from error
     key = _inputs_key(cases, {"kind": kind, "classes": classes, "hu_window": hu_window, **options})
     if not force and _standing_key(output) == key:
         print(f"{output}: stands already, made from the same scans and options; kept (--force plans again).")
         return _with_failed(json.loads(Path(output).read_text()))
-    if preset not in PRESETS:  # make_plan would say so too, but only after all scans have been read
-        raise CaseError(f"Unknown preset '{preset}'. Use one of {', '.join(PRESETS)}.")
     progress = functools.partial(tqdm, desc="fingerprint", total=len(cases), unit="scan")
     measured = fingerprint(cases, workers, progress, hu_window)
     try:

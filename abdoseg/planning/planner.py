@@ -157,6 +157,27 @@ def _automatic_patch(spacing, median_shape, size_of, largest_size: float, larges
     return patch
 
 
+def check_options(
+    preset: str, spacing: Sequence[float] | None, patch_size: Sequence[int] | None, **numbers: float | None
+) -> None:
+    """Raise a ValueError for an option of `make_plan` that is wrong whatever the data set; ``numbers`` are the others.
+
+    Reading the scans takes hours.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"Unknown preset '{preset}'. Use one of {', '.join(PRESETS)}.")
+    for name, value in (("spacing", spacing), ("patch_size", patch_size)):
+        if value is not None and (len(value) != 3 or not all(_is_positive(number) for number in value)):
+            raise ValueError(f"{name} is {tuple(value)}; give three positive numbers, (x, y, z).")
+    for name, value in numbers.items():
+        if value is not None and not _is_positive(value):
+            raise ValueError(f"{name} is {value}; give a positive number.")
+
+
+def _is_positive(value) -> bool:
+    return isinstance(value, int | float | np.number) and value > 0
+
+
 def make_plan(
     fingerprint: dict,
     classes: int = 14,
@@ -197,18 +218,11 @@ def make_plan(
     ValueError
         If an argument is unknown, not positive, or the given patch cannot be halved as often as the rules want.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown preset '{preset}'. Use one of {', '.join(PRESETS)}.")
-    patch_size = patch_size or PRESETS[preset].get("patch_size")
-    batch_size = batch_size or PRESETS[preset].get("batch_size")
-    for name, value in (("spacing", spacing), ("patch_size", patch_size)):
-        if value is not None and (len(value) != 3 or min(value) <= 0):
-            raise ValueError(f"{name} is {tuple(value)}; give three positive numbers, (x, y, z).")
     numbers = {"classes": classes, "batch_size": batch_size, "gpu_memory_gb": gpu_memory_gb}
     numbers |= {"max_patch_voxels": max_patch_voxels, "base_features": base_features, "max_features": max_features}
-    for name, value in numbers.items():
-        if value is not None and value <= 0:
-            raise ValueError(f"{name} is {value}; give a positive number.")
+    check_options(preset, spacing, patch_size, **numbers)
+    patch_size = patch_size or PRESETS[preset].get("patch_size")
+    batch_size = batch_size or PRESETS[preset].get("batch_size")
     shapes, spacings, foreground = fingerprint["shapes"], fingerprint["spacings"], fingerprint["foreground"]
     spacing = np.array(spacing or target_spacing(shapes, spacings), dtype=float)
     resampled = [np.rint(np.array(s) / spacing * n) for s, n in zip(spacings, shapes, strict=True)]

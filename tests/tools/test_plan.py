@@ -110,3 +110,18 @@ def test_refuses_and_writes_nothing(datalist, tmp_path, options, message):
     with pytest.raises(CaseError, match=message):
         plan(str(datalist), str(tmp_path / "plan.json"), **options)
     assert not (tmp_path / "plan.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spacing": (2, 2)}, "three positive numbers"),
+        ({"patch_size": (48, 32, "x")}, "three positive numbers"),
+        ({"base_features": 0}, "base_features is 0; give a positive number"),
+    ],
+)
+def test_what_no_data_set_makes_right_is_refused_before_a_scan_is_read(datalist, tmp_path, options, message):
+    for scan in tmp_path.glob("*_0000.nii.gz"):
+        scan.unlink()
+    with pytest.raises(CaseError, match=message):
+        plan(str(datalist), str(tmp_path / "plan.json"), **options)

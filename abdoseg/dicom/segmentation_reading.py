@@ -13,6 +13,7 @@ from abdoseg.files import CaseError
 from abdoseg.labels import NAMES, TUMOR_ID
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+NEEDED = ("SegmentSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames", "Rows", "Columns", "PixelData")
 # How far a frame may lie from its place, in voxels: slices of a series may themselves be a little uneven.
 IN_PLACE_VOXELS = 0.25
 
@@ -81,6 +82,8 @@ def _open(path: str | os.PathLike):
         raise CaseError(f"{path}: modality {dataset.get('Modality') or 'unknown'}; a DICOM segmentation is needed.")
     if dataset.get("SegmentationType") != "BINARY":
         raise CaseError(f"{path}: a segmentation of type {dataset.get('SegmentationType')}; export it as BINARY.")
+    if missing := [keyword for keyword in NEEDED if not dataset.get(keyword)]:
+        raise CaseError(f"{path}: lacks {', '.join(missing)}; export the segmentation anew.")
     return dataset
 
 

@@ -163,6 +163,18 @@ def test_another_grid_than_that_of_the_series_is_refused(tmp_path):
         assert words in refusal(tmp_path / "moved.dcm", tmp_path / "ct")
 
 
+def test_an_incomplete_segmentation_is_refused(tmp_path):
+    write_series(volume(), tmp_path / "ct")
+    path = tmp_path / "seg.dcm"
+    write_segmentation(path, random_labels(), only(tmp_path / "ct"), "fine_seg")
+    for keyword in ("SegmentSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames", "Rows", "PixelData"):
+        dataset = pydicom.dcmread(path)
+        del dataset[keyword]
+        dataset.save_as(tmp_path / "less.dcm")
+        told = refusal(tmp_path / "less.dcm", tmp_path / "ct")
+        assert told == f"{tmp_path / 'less.dcm'}: lacks {keyword}; export the segmentation anew."
+
+
 def move(plane, millimeters: float) -> None:
     plane.ImagePositionPatient = [plane.ImagePositionPatient[0] + millimeters, *plane.ImagePositionPatient[1:]]
 

@@ -66,6 +66,8 @@ def audit(
     for share in (teacher_validation_fraction, validation_fraction):
         if not 0 <= share < 1:
             raise CaseError(f"A share of the cases to hold out is at least 0 and below 1, not {share}.")
+    if validation_cases < 0 or num_threads < 1:
+        raise CaseError(f"validation_cases is {validation_cases}, num_threads {num_threads}; use at least 0 and 1.")
     data_dir, output = Path(data_dir).absolute(), Path(output_dir).absolute()
     candidates, excluded = find_cases(data_dir)
     faults = {entry["id"]: [Fault("layout", _file(entry), entry["reason"])] for entry in excluded}

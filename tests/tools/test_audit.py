@@ -200,6 +200,9 @@ def test_what_stops_the_audit_is_said_in_one_sentence_and_nothing_is_written(fla
         audit(str(flare), str(output), strong_rule="all")
     with pytest.raises(CaseError, match="at least 0 and below 1, not 1"):
         audit(str(flare), str(output), validation_fraction=1)
+    for wrong in ({"validation_cases": -1}, {"num_threads": 0}):  # -1 would hold out all cases but one
+        with pytest.raises(CaseError, match="use at least 0 and 1"):
+            audit(str(flare), str(output), **wrong)
     shutil.rmtree(flare / "labelsTr10")
     with pytest.raises(CaseError, match=r"no labels found; looked for files like labelsTr2200/ID\.nii\.gz"):
         audit(str(flare), str(output))

@@ -52,7 +52,7 @@ def synthesize(
         scans: Folder of the scans of the label maps, ID_0000.nii.gz or ID.nii.gz.
 
     Returns:
-        {"images": paths of the scans}.
+        {"images": paths of the scans, "failed": {id: reason} of those that could not be made}.
     """
     from abdoseg.synthesis.contrast import PHASES
 
@@ -142,25 +142,31 @@ def _recontrast(pair: tuple[str, str], rng: np.random.Generator, phase: str | No
 def _make(root: Path, sources: dict, make: Callable, settings: dict, cases: int) -> dict:
     told = _earlier(root / SETTINGS_FILE, settings)
     names = sorted(sources)
-    paths = {}
+    paths, failed = {}, {}
     for number in tqdm(range(1, cases + 1), desc="synthesize", unit="scan"):
         name = f"synthetic_{number:04d}"
         image_path, label_path = root / "images" / f"{name}_0000.nii.gz", root / "labels" / f"{name}.nii.gz"
+        if not (name in told and image_path.is_file() and label_path.is_file()):
+            source = names[(number - 1) % len(names)]
+            try:
+                image, label, affine, what = make(sources[source], np.random.default_rng([settings["seed"], number]))
+            except CaseError as error:  # a broken scan does not cost the others theirs
+                failed[name] = str(error)
+                tqdm.write(f"set aside: {error}")
+                continue
+            _write(image_path, label_path, image, label, affine)
+            told[name] = {"source": source, **what}
+            write_json(root / SETTINGS_FILE, {"settings": settings, "cases": dict(sorted(told.items()))})
         paths[name] = (str(image_path), str(label_path))
-        if name in told and image_path.is_file() and label_path.is_file():
-            continue
-        source = names[(number - 1) % len(names)]
-        image, label, affine, what = make(sources[source], np.random.default_rng([settings["seed"], number]))
-        _write(image_path, label_path, image, label, affine)
-        told[name] = {"source": source, **what}
-        write_json(root / SETTINGS_FILE, {"settings": settings, "cases": dict(sorted(told.items()))})
+    if not paths:
+        raise CaseError(f"Not one scan could be made; the first reason: {next(iter(failed.values()))}")
     from tools.contact_sheet import contact_sheet
 
     picture = contact_sheet(list(paths.values())[:MOST_IN_PICTURE])
     with atomic_path(root / "overview.png") as temporary:
         temporary.write_bytes(picture)
-    print(f"{cases} scans with labels in {root}; look at {root / 'overview.png'}")
-    return {"images": [image for image, _ in paths.values()]}
+    print(f"{len(paths)} scans with labels in {root}; look at {root / 'overview.png'}")
+    return {"images": [image for image, _ in paths.values()], "failed": failed}
 
 
 def _earlier(path: Path, settings: dict) -> dict:

@@ -8,6 +8,7 @@ import pytest
 
 from abdoseg.files import CaseError, write_label_map
 from tests.synthesis.small import SPACING, block_tissues
+from tools.__main__ import main
 from tools.layout import find_cases
 from tools.synthesize import synthesize
 
@@ -86,6 +87,21 @@ def test_real_scans_get_another_phase(tmp_path):
     np.testing.assert_array_equal(image[label == 0], scan[label == 0])
     assert np.median(image[label == 2]) > 100  # a kidney in the arterial phase
     assert json.loads((out / "synthetic.json").read_text())["cases"]["synthetic_0001"]["phase"] == "arterial"
+
+
+def test_a_broken_scan_is_set_aside_and_the_others_are_made(tmp_path, capsys):
+    tissues = block_tissues()
+    for name in "ab":
+        save(tmp_path / "labels" / f"{name}.nii.gz", np.where(tissues <= 13, tissues, 0).astype(np.uint8))
+        save(tmp_path / "scans" / f"{name}_0000.nii.gz", np.where(tissues > 0, 50, -1000).astype(np.int16))
+    (tmp_path / "scans" / "a_0000.nii.gz").write_bytes(b"no scan")
+    options = [f"--scans={tmp_path / 'scans'}", "--cases=2"]
+    assert main(["synthesize", str(tmp_path / "out"), str(tmp_path / "labels"), *options]) == 1
+    assert "a_0000.nii.gz" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out" / "images").iterdir()] == ["synthetic_0002_0000.nii.gz"]
+    (tmp_path / "scans" / "b_0000.nii.gz").write_bytes(b"no scan")
+    with pytest.raises(CaseError, match=r"Not one scan could be made; the first reason: .*a_0000"):
+        synthesize(str(tmp_path / "none"), str(tmp_path / "labels"), cases=2, scans=str(tmp_path / "scans"))
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,10 @@ class DicomScan:
     def __str__(self) -> str:
         return str(self.folder)
 
+    def state(self) -> str | None:
+        """Text that another scan of this name does not share; None where there is no series."""
+        return self.series and f"{len(self.series.slices)} slices of {self.series.uid}"
+
     def segmentation(self, target: Path) -> Path:
         """Path of the DICOM SEG beside the label map ``target``."""
         return target.with_name(f"{self.name}.dcm")

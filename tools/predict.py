@@ -17,6 +17,7 @@ from tools.stream import Passage, Progress, ended_like_ctrl_c, stream
 from tools.trust import check_trusted
 
 logger = logging.getLogger(__name__)
+NAMED = 5  # scans that a line names
 REWRITTEN = 0.01  # the manifest is written anew when so large a part of its cases is new
 
 
@@ -83,10 +84,14 @@ def predict(
     if notice := starter_notice(predictor.checkpoint, predictor.sha256):
         print(notice)
     with _sole_user(folder), ended_like_ctrl_c():
-        manifest = _begin(folder, predictor, str(bundle), targets, overwrite)
+        manifest = _begin(folder, predictor, str(bundle), scans, targets, overwrite)
         todo = {name: scan for name, scan in scans.items() if not scan.is_done(targets[name])}
         if len(todo) < len(scans):
             print(f"{len(scans) - len(todo)} of {len(scans)} scans are labeled already.")
+        states = manifest["scans"]
+        if changed := [name for name, scan in scans.items() if name in states and states[name] != scan.state()]:
+            told = ",".join(changed[:NAMED]) + ",..." * (len(changed) > NAMED)
+            print(f"{len(changed)} of them have changed since; --overwrite --cases {told} labels them anew.")
         told = {name: manifest[name] for name in ("bundle", "weights", "sha256")}
         parameters = {**told, "input": input, "output": output, "overlay": overlay, **overrides}
         with _tracker(tracking, Path(bundle), folder, parameters):
@@ -190,8 +195,8 @@ def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor
             write()
 
 
-def _begin(folder: Path, predictor, bundle: str, targets: Mapping[str, Path], overwrite: bool) -> dict:
-    """Write the manifest, with the cases that stay as an earlier call left them, and delete what is made anew."""
+def _begin(folder: Path, predictor, bundle: str, scans: Mapping, targets: Mapping[str, Path], overwrite: bool) -> dict:
+    """Delete what is made anew and write the manifest, with the cases that stay as an earlier call left them."""
     earlier = read_manifest(folder / "manifest.json")
     seconds, failed = earlier.get("seconds", {}), earlier.get("failed", {})
     same = earlier.get("key") == predictor.key
@@ -203,6 +208,9 @@ def _begin(folder: Path, predictor, bundle: str, targets: Mapping[str, Path], ov
         )
     anew = set() if not overwrite else set(targets) if same else set(targets) | set(seconds)
     kept = {name: value for name, value in seconds.items() if name not in anew and (folder / f"{name}.nii.gz").exists()}
+    states = {name: state for name, state in earlier.get("scans", {}).items() if name not in anew}
+    states = {name: state for name, state in states.items() if (folder / f"{name}.nii.gz").exists()}
+    states |= {name: scans[name].state() for name in targets if name in anew or not targets[name].exists()}
     manifest = {
         "bundle": bundle,
         "weights": str(predictor.checkpoint),
@@ -210,11 +218,13 @@ def _begin(folder: Path, predictor, bundle: str, targets: Mapping[str, Path], ov
         "key": predictor.key,
         "engine": predictor.engine,
         "versions": versions(),
+        "scans": states,
         "seconds": kept,
         "failed": {name: reason for name, reason in failed.items() if same and name not in targets},
     }
-    write_json(folder / "manifest.json", manifest)
+    # Killed in between, the old label maps must not be taken for those of the new weights.
     for name in anew:
         for ending in (".nii.gz", ".dcm"):
             (folder / f"{name}{ending}").unlink(missing_ok=True)
+    write_json(folder / "manifest.json", manifest)
     return manifest

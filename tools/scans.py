@@ -27,6 +27,14 @@ class NiftiScan:
     def __str__(self) -> str:
         return self.path
 
+    def state(self) -> str | None:
+        """Text that another scan of this name does not share; None where the file cannot be asked."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return None
+        return f"{status.st_size} bytes of {status.st_mtime_ns}"
+
     def is_done(self, target: Path) -> bool:
         return target.exists()
 

@@ -88,6 +88,30 @@ def test_the_manifest_names_no_label_map_that_is_gone(weights, scans, tmp_path):
     assert list(json.loads((out / "manifest.json").read_text())["seconds"]) == ["0002"]
 
 
+def test_a_scan_that_has_changed_since_is_told(weights, scans, tmp_path, capsys):
+    arguments = (FINE_SEG, str(scans), str(tmp_path / "out"), str(weights / "student"))
+    predict(*arguments)
+    save_scan(scans / "0001_0000.nii.gz", seed=7)
+    capsys.readouterr()
+    for _ in range(2):
+        predict(*arguments)
+        assert "1 of them have changed since; --overwrite --cases 0001 labels" in capsys.readouterr().out
+    predict(*arguments, cases="0001", overwrite=True)
+    predict(*arguments)
+    assert "have changed" not in capsys.readouterr().out
+
+
+def test_label_maps_that_cannot_be_deleted_are_not_taken_for_those_of_other_weights(weights, scans, tmp_path):
+    arguments = (FINE_SEG, str(scans), str(tmp_path / "out"))
+    predict(*arguments, str(weights / "student"))
+    other = str(save_weights(tmp_path / "other", STUDENT, seed=1))
+    (tmp_path / "out" / "0001.dcm").mkdir()
+    with pytest.raises(OSError, match=r"0001\.dcm"):
+        predict(*arguments, other, overwrite=True)
+    with pytest.raises(CaseError, match="holds label maps of other weights or settings"):
+        predict(*arguments, other)
+
+
 def test_the_key_tells_the_engine(weights, tmp_path, monkeypatch):
     keys = set()
     for installed in (False, True):

@@ -130,19 +130,13 @@ def read_or_export(network: nn.Module, shape: Sequence[int], cache: Path | None)
         return export(network, shape)
     kept = cache / key_of(network, shape)
     if not (kept / MODEL).is_file():
+        model = export(network, shape)
         try:
-            cache.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(dir=cache, prefix=".tmp-"))
-        except OSError as error:
-            logger.warning("%s: exported networks cannot be kept there (%s); each process exports anew.", cache, error)
-            return export(network, shape)
-        try:
-            ov.save_model(export(network, shape), temporary / MODEL, compress_to_fp16=False)
-            temporary.chmod(0o755)
-            with suppress(OSError):  # another process was first, or has left a part of one
-                temporary.rename(kept)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            keep_export(model, kept)
+        except (OSError, RuntimeError) as error:  # a RuntimeError is OpenVINO's
+            reason = str(error).split("\n")[0]
+            logger.warning("%s: exported networks cannot be kept there (%s); each process exports anew.", cache, reason)
+            return model
         drop_exports(cache)
     with suppress(OSError):  # a cache that is only lent
         os.utime(kept)
@@ -152,6 +146,19 @@ def read_or_export(network: nn.Module, shape: Sequence[int], cache: Path | None)
         logger.warning("%s: the exported network is broken (%s); it is exported anew.", kept, str(error).split("\n")[0])
         shutil.rmtree(kept, ignore_errors=True)
         return export(network, shape)
+
+
+def keep_export(model: ov.Model, kept: Path) -> None:
+    """Write a model to the folder ``kept`` of a cache, aside and renamed; the folder of another process stays."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".tmp-"))
+    try:
+        ov.save_model(model, temporary / MODEL, compress_to_fp16=False)
+        temporary.chmod(0o755)
+        with suppress(OSError):  # another process was first, or has left a part of one
+            temporary.rename(kept)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def drop_exports(cache: Path, kept: int = KEPT) -> None:

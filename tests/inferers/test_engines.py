@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -217,6 +218,20 @@ class TestOpenVino:
         caplog.clear()
         read_or_export(network, shape, tmp_path)
         assert "broken" not in caplog.text
+
+    def test_an_export_that_cannot_be_written_is_used_all_the_same(self, tmp_path, caplog):
+        pytest.importorskip("openvino")
+        from abdoseg.inferers.openvino_network import read_or_export
+
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # bytes; as a disk that is full
+        try:
+            model = read_or_export(nn.Conv3d(1, 2, 3), (1, 4, 4, 4), tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert list(model.output(0).shape) == [1, 2, 2, 2, 2]
+        assert f"{tmp_path}: exported networks cannot be kept there" in caplog.text
+        assert not list(tmp_path.iterdir())
 
     def test_norms_stay_exact_on_many_voxels(self):
         """OpenVINO's own norm loses digits with the number of voxels."""

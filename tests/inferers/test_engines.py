@@ -11,6 +11,7 @@ from torch import nn
 
 from abdoseg.files import CaseError
 from abdoseg.inferers import CoarseToFineInferer, Engine, PlanInferer, engines
+from abdoseg.inferers.engines import has_openvino
 from abdoseg.networks import CoarseToFineNetwork, build_network
 from tests.inferers.stand_ins import blocks, ras_scan
 from tools.efficiency import process_memory
@@ -36,8 +37,9 @@ ARCHITECTURES = {
 
 
 @pytest.fixture(autouse=True)
-def engine_of_tests():
-    """Here OpenVINO may run where it is installed."""
+def engine_of_tests(monkeypatch):
+    """Here OpenVINO may run where it is installed, also after tests from which it is hidden."""
+    monkeypatch.setattr(engines, "has_openvino", has_openvino)
 
 
 def network_of(kind: str) -> nn.Module:

@@ -147,12 +147,22 @@ def _plan(
     stages: list[Stage], inputs: str, manifests: Manifests, only: str | None
 ) -> tuple[dict[str, str], list[Stage]]:
     """Key of each stage, and the stages that are wanted."""
+    _check_places(stages)
     keys: dict[str, str] = {}
     for stage in stages:
         keys[stage.name] = stage.key(keys, inputs)
     wanted = _wanted(stages, only)
     _check_prerequisites(wanted, stages, keys, manifests)
     return keys, wanted
+
+
+def _check_places(stages: list[Stage]) -> None:
+    """Raise a CaseError if what is given to a stage lies where a stage begins by removing what was there."""
+    removed = [(Path(path).resolve(), stage.name) for stage in stages for path in stage.state]
+    for path in {path for stage in stages for path in (*stage.config_files(), *map(Path, stage.inputs))}:
+        for state, name in removed:
+            if path.resolve().is_relative_to(state):
+                raise CaseError(f"{path} lies in {state}, which stage {name} may remove; copy it elsewhere first.")
 
 
 def _wanted(stages: list[Stage], only: str | None) -> list[Stage]:

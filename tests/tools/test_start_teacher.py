@@ -101,6 +101,17 @@ def test_in_one_folder_each_teacher_keeps_to_its_own_plan(tmp_path, weights):
     assert statuses(tmp_path)["start_teacher"] == "replaced"
 
 
+def test_a_teacher_in_the_chains_own_place_is_refused_and_stays(tmp_path, weights):
+    data = save_data_set(tmp_path / "data", [ORGANS, FIVE])
+    own = tmp_path / "work" / "teacher" / "weights"
+    shutil.copytree(weights, own)
+    (tmp_path / "link").symlink_to(own)
+    for teacher in (own, tmp_path / "link"):
+        with pytest.raises(CaseError, match=r"lies in .*teacher/weights, which stage teacher may remove; copy it else"):
+            run("two_stage", str(data), str(tmp_path / "work"), teacher=str(teacher))
+    assert file_hash(own / "model.pt") == file_hash(weights / "model.pt")
+
+
 def test_other_weights_make_the_teacher_stale(tmp_path, weights):
     def keys() -> dict[str, str]:
         found: dict[str, str] = {}

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -131,14 +133,15 @@ class Manifests:
     def write(self, stage: str, content: dict) -> None:
         write_json(self.folder / f"{stage}.json", {"stage": stage, **content, "versions": versions()})
 
-    def begin(self, stage: Stage, key: str) -> None:
+    def begin(self, stage: Stage, keys: Mapping[str, str]) -> None:
         """Note that a stage is running, and that others whose outputs it is about to replace are not done any more.
 
         A teacher that is trained, imported or given lies in one place, and so does its plan: the stage that wrote it
         last is the one that is done.
         """
         outputs = [] if stage.tool in FINAL else list(stage.outputs)
-        self.write(stage.name, {"key": key, "status": "running", "outputs": outputs})
+        after = {name: keys[name] for name in stage.after}
+        self.write(stage.name, {"key": keys[stage.name], "status": "running", "outputs": outputs, "after": after})
         for name in (path.stem for path in self.folder.glob("*.json")):
             if name != stage.name and set(outputs) & set(self.read(name).get("outputs", ())):
                 self.write(name, {"key": "", "status": "replaced", "by": stage.name})
@@ -154,6 +157,17 @@ class Manifests:
             return False
         done = manifest.get("status") == "done" and all(Path(output).exists() for output in stage.outputs)
         return done or manifest.get("status") == "skipped"
+
+
+def outdated(manifests: Mapping[str, Mapping]) -> set[str]:
+    """Names of stages that have used what another stage has made anew since; ``manifests`` by their stages' names."""
+
+    @cache
+    def is_outdated(name: str) -> bool:
+        used = manifests.get(name, {}).get("after", {})
+        return any(manifests.get(one, {}).get("key") != key or is_outdated(one) for one, key in used.items())
+
+    return {name for name in manifests if is_outdated(name)}
 
 
 def read_manifest(path: Path) -> dict:

@@ -9,6 +9,7 @@ from pathlib import Path
 from abdoseg.datalist import read_datalist
 from abdoseg.files import CaseError, atomic_path, write_json
 from tools import report_page as html
+from tools.chain import outdated
 from tools.comparison import compare_arms, format_comparisons
 from tools.report_cases import case_pictures
 from tools.report_figures import label_statistics_figure, learning_curves_figure
@@ -24,7 +25,8 @@ def report(work_dir: str, output: str | None = None, title: str | None = None) -
     """Write one HTML file that shows what a chain has done, from the files in its work folder.
 
     It reads audit/datalist.json, audit/audit.json, scores/ARM.json, predictions/ARM/, manifests/ and every
-    learning_curve.jsonl in the folders below. What is missing is left out and named. Beside the HTML file, overlay.png
+    learning_curve.jsonl in the folders below. What is missing is left out and named, and so are scores of what another
+    run of a chain has made anew since. Beside the HTML file, overlay.png
     shows the median case, and WORK_DIR/results.json holds the figures.
 
     Arms that know the tumor (all but "teacher") are compared with the first of them, scan by scan; their order is
@@ -41,9 +43,11 @@ def report(work_dir: str, output: str | None = None, title: str | None = None) -
     work = Path(work_dir).absolute()
     if not (work / "audit" / "datalist.json").is_file():
         raise CaseError(f"{work}: no audit/datalist.json; give the work folder of `python -m tools run`.")
-    score_files = {path.stem: path for path in (work / "scores").glob("*.json")}
-    arms = {arm: score_files[arm] for arm in ordered_arms(score_files)}
     manifests = _manifests(work / "manifests")
+    old = outdated({manifest["stage"]: manifest for manifest in manifests})
+    score_files = {path.stem: path for path in (work / "scores").glob("*.json")}
+    left_out = sorted(arm for arm in score_files if f"score_{arm}" in old)
+    arms = {arm: score_files[arm] for arm in ordered_arms(set(score_files) - set(left_out))}
     seconds = {manifest["stage"]: manifest["seconds"] for manifest in manifests if "seconds" in manifest}
     versions = manifests[-1].get("versions", {}) if manifests else {}
     output_html = Path(output) if output else work / "report" / "index.html"
@@ -65,6 +69,8 @@ def report(work_dir: str, output: str | None = None, title: str | None = None) -
     print(format_results(results))
     if results["comparisons"]:
         print("", format_comparisons(results["comparisons"]), "", sep="\n")
+    if left_out:
+        print(f"left out: {', '.join(left_out)}, scored before what they use was made anew; run their chain again.")
     print(f"figures: {work / 'results.json'}", f"report:  {output_html}", sep="\n")
     return {"report": str(output_html)}
 

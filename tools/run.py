@@ -125,7 +125,7 @@ def run_stages(
         for number, stage in enumerate(stages, 1):
             if stage in wanted:
                 do = crew.perform if crew and crew.size > 1 and stage.is_shared else perform
-                _do(stage, keys[stage.name], manifests, f"[{number}/{len(stages)}] {stage.name}", tracker, do)
+                _do(stage, keys, manifests, f"[{number}/{len(stages)}] {stage.name}", tracker, do)
     failed = {
         f"{stage.name}: {case}": reason
         for stage in wanted
@@ -187,8 +187,11 @@ def _check_prerequisites(wanted: list[Stage], stages: list[Stage], keys: dict[st
                 )
 
 
-def _do(stage: Stage, key: str, manifests: Manifests, title: str, tracker, do: Callable[[Stage, dict], dict]) -> None:
+def _do(
+    stage: Stage, keys: dict[str, str], manifests: Manifests, title: str, tracker, do: Callable[[Stage, dict], dict]
+) -> None:
     """Do a stage if it is not done, and note in its manifest how it went."""
+    key = keys[stage.name]
     before = manifests.read(stage.name)
     if manifests.is_done(stage, key):
         print(f"{title}: {before['status']} already")
@@ -200,7 +203,7 @@ def _do(stage: Stage, key: str, manifests: Manifests, title: str, tracker, do: C
         print(f"{title}: skipped, {reason}")
         return
     print(f"{title} ...", flush=True)
-    manifests.begin(stage, key)
+    manifests.begin(stage, keys)
     start, seconds = time.perf_counter(), None
     try:
         with tracker.stage(stage) if tracker else nullcontext({}) as tracking:

@@ -10,7 +10,7 @@ import yaml
 from abdoseg.files import CaseError, write_json
 from tests.tools.small_data import save_data_set
 from tools.__main__ import COMMANDS, module_name
-from tools.chain import BUNDLES, Manifests, Stage, data_signature, read_manifest
+from tools.chain import BUNDLES, Manifests, Stage, data_signature, outdated, read_manifest
 from tools.phantom import phantom
 from tools.pipeline import PIPELINES, load_pipeline
 from tools.stage_rank import OVERLAY
@@ -173,14 +173,33 @@ def test_what_another_stage_replaces_is_not_done_any_more(tmp_path):
     other = Stage("audit", "audit", outputs=(str(tmp_path / "audit.json"),))
     pages = [Stage(name, "report", outputs=(str(tmp_path / "page.html"),)) for name in ("report", "report_direct")]
     for stage in (other, planned, *pages):
-        manifests.begin(stage, "k")
+        manifests.begin(stage, {stage.name: "k"})
         Path(stage.outputs[0]).write_text("{}")
         manifests.end(stage.name, {"status": "done"})
     assert all(manifests.is_done(stage, "k") for stage in (other, planned, *pages))
-    manifests.begin(given, "k")
+    manifests.begin(given, {given.name: "k"})
     assert not manifests.is_done(planned, "k")
     assert manifests.read("plan")["by"] == "start_teacher"
     assert all(manifests.is_done(stage, "k") for stage in (other, *pages))
+
+
+def test_what_was_made_of_something_older_is_outdated(tmp_path):
+    manifests = Manifests(tmp_path)
+    stages = [Stage("audit"), Stage("teacher", after=("audit",)), Stage("score", after=("teacher",)), Stage("other")]
+
+    def found() -> set[str]:
+        return outdated({stage.name: manifests.read(stage.name) for stage in stages})
+
+    for stage in stages:
+        manifests.begin(stage, {one.name: "1" for one in stages})
+    assert found() == set()
+    manifests.begin(stages[1], {"audit": "1", "teacher": "2"})
+    assert found() == {"score"}
+    manifests.begin(stages[0], {"audit": "2"})
+    assert found() == {"teacher", "score"}
+    # Skipped or of earlier versions: nothing tells against them.
+    manifests.write("score", {"key": "1", "status": "done"})
+    assert found() == {"teacher"}
 
 
 def test_a_manifest_that_is_none_is_named(tmp_path):

@@ -9,8 +9,9 @@ import nibabel as nib
 import numpy as np
 from tqdm import tqdm
 
-from abdoseg.files import CaseError, atomic_path, write_json, write_label_map
+from abdoseg.files import CaseError, atomic_path, is_of_the_disk, write_json, write_label_map
 from abdoseg.nifti import in_file_order, write_nifti
+from tools.faults import reason_of
 
 VERSION = 2  # counts changes that change the bytes
 SETTINGS_FILE = "synthetic.json"
@@ -150,9 +151,11 @@ def _make(root: Path, sources: dict, make: Callable, settings: dict, cases: int)
             source = names[(number - 1) % len(names)]
             try:
                 image, label, affine, what = make(sources[source], np.random.default_rng([settings["seed"], number]))
-            except CaseError as error:  # a broken scan does not cost the others theirs
-                failed[name] = str(error)
-                tqdm.write(f"set aside: {error}")
+            except Exception as error:  # any fault of one scan must not cost the others theirs
+                if is_of_the_disk(error):
+                    raise
+                failed[name] = reason_of(error, source)
+                tqdm.write(f"set aside: {failed[name]}")
                 continue
             _write(image_path, label_path, image, label, affine)
             told[name] = {"source": source, **what}

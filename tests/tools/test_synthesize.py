@@ -8,6 +8,7 @@ import pytest
 
 from abdoseg.files import CaseError, write_label_map
 from tests.synthesis.small import SPACING, block_tissues
+from tests.tools.small_data import truncate
 from tools.__main__ import main
 from tools.layout import find_cases
 from tools.synthesize import synthesize
@@ -91,13 +92,16 @@ def test_real_scans_get_another_phase(tmp_path):
 
 def test_a_broken_scan_is_set_aside_and_the_others_are_made(tmp_path, capsys):
     tissues = block_tissues()
-    for name in "ab":
+    for name in "abc":
         save(tmp_path / "labels" / f"{name}.nii.gz", np.where(tissues <= 13, tissues, 0).astype(np.uint8))
         save(tmp_path / "scans" / f"{name}_0000.nii.gz", np.where(tissues > 0, 50, -1000).astype(np.int16))
     (tmp_path / "scans" / "a_0000.nii.gz").write_bytes(b"no scan")
-    options = [f"--scans={tmp_path / 'scans'}", "--cases=2"]
+    truncate(tmp_path / "scans" / "c_0000.nii.gz")
+    options = [f"--scans={tmp_path / 'scans'}", "--cases=3"]
     assert main(["synthesize", str(tmp_path / "out"), str(tmp_path / "labels"), *options]) == 1
-    assert "a_0000.nii.gz" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "a_0000.nii.gz: cannot be read" in told
+    assert "set aside: c: " in told
     assert [path.name for path in (tmp_path / "out" / "images").iterdir()] == ["synthetic_0002_0000.nii.gz"]
     (tmp_path / "scans" / "b_0000.nii.gz").write_bytes(b"no scan")
     with pytest.raises(CaseError, match=r"Not one scan could be made; the first reason: .*a_0000"):

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from abdoseg.files import CaseError, atomic_path
-from abdoseg.label_maps import grid_difference, read_label_map
+from abdoseg.label_maps import grid_difference, open_volume, read_label_map, read_voxels
 from abdoseg.metrics import to_ras
 
 
@@ -26,8 +25,8 @@ def picture(scan: str, labels: str, output: str, title: str = "labels", truth: s
     """
     from tools.report_figures import overlay_figure  # imports matplotlib, which takes seconds
 
-    image = nib.load(scan)
-    volume, spacing = to_ras(np.asarray(image.dataobj, dtype=np.float32), image.affine)
+    image = open_volume(scan)
+    volume, spacing = to_ras(read_voxels(image, scan).astype(np.float32), image.affine)
     maps = {}
     for name, path in {**({"reference": truth} if truth else {}), title: labels}.items():
         values, grid = read_label_map(path)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from abdoseg.labels import COLORS
-from tests.tools.small_data import AFFINE, labels_of, save, save_scan
+from tests.tools.small_data import AFFINE, labels_of, save, save_scan, truncate
 from tools.__main__ import main
 
 
@@ -36,3 +36,13 @@ def test_labels_of_another_grid_are_refused(moved, tmp_path, capsys):
     labels = save(tmp_path / "labels.nii.gz", labels_of((1,)), affine)
     assert main(["picture", str(scan), str(labels), str(tmp_path / "x.png")]) == (2 if moved else 0)
     assert ("does not lie on the grid" in capsys.readouterr().err) == bool(moved)
+
+
+def test_a_broken_scan_is_named_in_one_sentence(tmp_path, capsys):
+    labels = save(tmp_path / "labels.nii.gz", labels_of((1,)))
+    scan = save_scan(tmp_path / "a_0000.nii.gz")
+    truncate(scan)
+    for words in ("the voxels cannot be read", "cannot be read"):
+        assert main(["picture", str(scan), str(labels), str(tmp_path / "x.png")]) == 2
+        assert f"error: {scan}: {words}" in capsys.readouterr().err
+        scan.write_text("no scan")

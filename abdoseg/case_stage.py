@@ -101,7 +101,7 @@ class CaseStage(ABC):
     def read(self, *outputs: str) -> dict:
         """Read the datalist; CaseError if one of the stage's own datalists would take its place."""
         datalist = read_datalist(self.datalist)
-        if self.datalist in [self.output_dir / name for name in outputs]:
+        if self.datalist.resolve() in [(self.output_dir / name).resolve() for name in outputs]:
             raise CaseError(f"{self.datalist}: the output folder must not be the folder of the input datalist.")
         return datalist
 

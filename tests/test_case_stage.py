@@ -171,6 +171,9 @@ def test_what_stops_a_stage(cases, tmp_path):
     inside = CopyLabels(tmp_path / "datalist.json", tmp_path, {})
     with pytest.raises(CaseError, match=r"datalist\.json: the output folder must not be the folder of the input"):
         inside.read("list.json", "datalist.json")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(CaseError, match=r"datalist\.json: the output folder must not be the folder of the input"):
+        CopyLabels(tmp_path / "datalist.json", tmp_path / "link", {}).read("datalist.json")
 
 
 def test_an_error_that_is_no_fault_of_a_case_is_not_hidden(cases, tmp_path):

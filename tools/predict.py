@@ -41,7 +41,8 @@ def predict(
     A scan that cannot be read or labeled is set aside by name with its reason, the rest goes on (exit code 1).
     While one scan is labeled, the next is read and the one before is written. OUTPUT/manifest.json tells weights,
     versions, and the seconds that each scan's own reading, labeling and writing took; as those of neighbors overlap,
-    their sum is more than the whole took. Started again, the command labels what is missing.
+    their sum is more than the whole took. Started again, the command labels what is missing, and names the scans that
+    have changed since they were labeled.
     A DICOM series gets a DICOM SEG (ID.dcm) beside its label map, which lies on the same grid.
     Under torchrun, the processes share the scans that are still to label (docs/clusters.md).
 

@@ -93,11 +93,12 @@ class Store:
 def tracked_prediction(where: str, bundle: str, output: Path, parameters: Mapping) -> Iterator[None]:
     """A run of `predict`, in the experiment of its bundle; what it left in ``output`` is logged at its end."""
     store = Store(where, output, bundle)
-    run_id = store.client.create_run(store.experiment, run_name=output.absolute().name).info.run_id
-    with store.open(run_id):
-        store.log_parameters(run_id, parameters)
-        yield
-        store.log_prediction(run_id, output)
+    with store.named_faults():
+        run_id = store.client.create_run(store.experiment, run_name=output.absolute().name).info.run_id
+        with store.open(run_id):
+            store.log_parameters(run_id, parameters)
+            yield
+            store.log_prediction(run_id, output)
 
 
 class Tracker:

@@ -134,7 +134,7 @@ def read_datalist(path: str | os.PathLike) -> dict:
     if not os.path.isfile(path):
         raise CaseError(f"{path}: there is no such datalist; write one with `python -m tools audit`.")
     try:
-        datalist = json.loads(path.read_text(encoding="utf-8"))
+        datalist = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a mark before the text
     except (OSError, ValueError, RecursionError) as error:
         raise CaseError(f"{path}: not a JSON file ({error}); write a datalist with `python -m tools audit`.") from error
     check_datalist(datalist, path)

@@ -73,6 +73,11 @@ def test_relative_paths_count_from_the_file_and_absolute_ones_stay(tmp_path, dat
     assert first["annotated_classes"] == [1, 13]
 
 
+def test_a_list_that_was_edited_on_windows_is_read(tmp_path, datalist):
+    (tmp_path / "datalist.json").write_text(json.dumps(datalist), encoding="utf-8-sig")
+    assert [case["id"] for case in load_cases(tmp_path / "datalist.json", kind="strong")] == ["0001", "0002"]
+
+
 def test_a_folder_above_is_that_of_the_list_itself_also_where_its_folder_is_a_link(tmp_path):
     (tmp_path / "disk" / "lists").mkdir(parents=True)
     (tmp_path / "disk" / "0001.nii.gz").write_text("scan")

@@ -131,6 +131,17 @@ def test_what_the_decathlon_lists_and_lacks_is_set_aside(tmp_path):
     assert "imagesTr/liver_1.nii.gz: is listed in dataset.json and missing" in excluded[0]["reason"]
 
 
+def test_a_dataset_json_that_was_written_on_windows_is_read(tmp_path):
+    EXAMPLES["decathlon"][0](tmp_path)
+    before = find_cases(tmp_path)
+    path = tmp_path / "dataset.json"
+    content = json.loads(path.read_text())
+    for case in content["training"]:
+        case |= {key: value.replace("/", "\\") for key, value in case.items()}
+    path.write_text(json.dumps(content), encoding="utf-8-sig")
+    assert find_cases(tmp_path) == before
+
+
 def test_a_scan_of_four_dimensions_is_set_aside(tmp_path):
     EXAMPLES["decathlon"][0](tmp_path / "data")
     save_scan(tmp_path / "scan.nii.gz")

@@ -85,7 +85,7 @@ def read_dataset_json(root: Path) -> dict:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a mark before the text
     except ValueError as error:
         raise CaseError(f"{path}: not a JSON file ({error}).") from error
     if not isinstance(content, dict):

@@ -46,7 +46,7 @@ def _present(listed: list[str], root: Path, key: str, excluded: list[dict]) -> l
     """Paths of the listed files that are there; an image may have nnU-Net's suffix _0000, which the list leaves out."""
     paths = []
     for name in listed:
-        path = root / name
+        path = root / name.replace("\\", "/")  # as Python on Windows writes paths
         suffixed = path.with_name(path.name.replace(".nii", "_0000.nii"))
         if found := next((file for file in (path, suffixed) if file.is_file()), None):
             paths.append(found)

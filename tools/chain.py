@@ -44,12 +44,12 @@ class Stage:
     run : run id of the bundle, where no tool does the stage.
     configs : config files that decide the result, merged in order: names in the bundle, or paths.
     arguments : options of the command, or overrides of the config.
-    inputs : folders of files from outside of the chain that decide the result, too.
     after : stages whose result this one uses.
     cases : ``{"path": datalist, "section", "kind", "labeled"}``, or ``{"path", "family"}``: cases with a tumor in
         that family of hosts; without one such case the stage is skipped; with ``"absent": true`` if there is one.
     outputs : files that must be there when it is done.
     state : files and folders that go when the stage's definition has changed: they must not be resumed.
+    inputs : folders of files from outside of the chain that decide the result, too.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Stage:
     bundle: str | None = None
     run: str | None = None
     configs: tuple[str, ...] = ()
-    inputs: tuple[str, ...] = ()
     arguments: dict = field(default_factory=dict)
     after: tuple[str, ...] = ()
     cases: dict = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
 
     @property
     def is_shared(self) -> bool:

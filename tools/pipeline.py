@@ -54,8 +54,8 @@ def load_pipeline(name: str, preset: str | None, values: dict) -> list[Stage]:
     defined: set[str] = set()
     for filled in _filled(content["stages"], parameters, content["inherited"]):
         defined.add(filled["name"])
-        unless = filled.pop("unless", None)
-        if not filled.pop("when", True) or any(unless if isinstance(unless, list) else [unless]):
+        when, unless = (_listed(filled.pop(key, default)) for key, default in (("when", True), ("unless", None)))
+        if not all(when) or any(unless):
             continue
         patterns = filled.get("after", ())
         if strange := [item for item in patterns if not any(fnmatch(stage, item) for stage in defined)]:
@@ -69,6 +69,10 @@ def load_pipeline(name: str, preset: str | None, values: dict) -> list[Stage]:
         filled["arguments"] = {k: v for k, v in filled.get("arguments", {}).items() if v is not None}
         stages.append(Stage(**filled))
     return stages
+
+
+def _listed(value) -> list:
+    return value if isinstance(value, list) else [value]
 
 
 def _read(name: str) -> dict:

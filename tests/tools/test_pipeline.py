@@ -183,6 +183,14 @@ def test_labels_from_elsewhere_must_be_there_and_a_changed_one_makes_the_merge_s
     assert key() != before
 
 
+def test_without_a_teacher_there_is_no_student_to_compare_with():
+    """Its merge would ask for the teacher's labels, which nobody makes."""
+    stages = cascade(teacher=False, pseudo_label_dir="/labels")
+    assert not {"merge", "coarse", "fine", "predict_student", "combine", "score_student_cascade"} & set(stages)
+    assert stages["report"].after == ("score_cascade_labeled", "score_cascade")
+    assert {"merge", "combine", "score_student_cascade"} <= set(cascade(pseudo_label_dir="/labels"))
+
+
 def test_the_two_chains_share_their_stages():
     shared = {"audit", "plan", "teacher", "pseudo_labels", "merge", "coarse", "fine", "predict_student"}
     other = {stage.name: stage for stage in load_pipeline("two_stage", "demo", PLACES)}

@@ -7,6 +7,7 @@ import torch
 from monai.losses import DeepSupervisionLoss, DiceLoss
 from monai.networks.utils import one_hot
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from abdoseg.partial_labels import Target, mask_unknown, merge_unknown, split_target
 
@@ -25,13 +26,22 @@ class DiceCrossEntropyLoss(nn.Module):
     Parameters
     ----------
     class_weights : one weight a class, background first, for the cross-entropy half; None weighs all alike.
+    clock : has the training's ``progress``, 0..1, as a `TimeBudget` does. Class weights then fade: their logarithms
+        fall linearly to 0 at ``faded`` of the training. Rare classes appear early by their weights; kept to the end,
+        weights have every rare class seen where it is not, about ``weight / background's weight`` times too willingly.
+    faded : progress at which all classes weigh alike.
     smooth : added to numerator and denominator of Dice (nnU-Net: 1e-5).
     batch_dice : Dice of the whole batch as of one sample (an option of nnU-Net), so that a class that one sample lacks
         is still learned from the others. Cases in which a class is unknown add nothing to its Dice.
     """
 
     def __init__(
-        self, class_weights: Sequence[float] | None = None, smooth: float = 1e-5, batch_dice: bool = False
+        self,
+        class_weights: Sequence[float] | None = None,
+        smooth: float = 1e-5,
+        batch_dice: bool = False,
+        clock=None,
+        faded: float = 0.8,
     ) -> None:
         super().__init__()
         self.dice = DiceLoss(
@@ -43,13 +53,23 @@ class DiceCrossEntropyLoss(nn.Module):
             batch=batch_dice,
         )
         weight = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
-        self.cross_entropy = nn.CrossEntropyLoss(weight=weight)
+        self.register_buffer("class_weights", weight, persistent=False)
+        self.clock = clock
+        self.faded = faded
+
+    @property
+    def weights_now(self) -> torch.Tensor | None:
+        """Class weights (C,) at the training's progress; None: all alike."""
+        if self.class_weights is None or self.clock is None:
+            return self.class_weights
+        return self.class_weights ** max(0.0, 1 - self.clock.progress / self.faded)
 
     def single(self, logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
         """Loss of one output: logits (B, C, x, y, z), labels (B, 1, x, y, z) of integers, perhaps flags (B, C)."""
         if known is not None:
             logits, labels = merge_unknown(logits, labels, known)
-        return self.dice(logits, labels) + self.cross_entropy(logits, labels[:, 0].long())
+        entropy = cross_entropy(logits, labels[:, 0].long(), weight=self.weights_now)
+        return self.dice(logits, labels) + entropy
 
     def forward(self, logits: torch.Tensor, target: Target) -> torch.Tensor:
         """Loss of logits (B, C, x, y, z), or (B, heads, C, x, y, z) as ``DynUNet`` stacks them in training.
@@ -57,7 +77,7 @@ class DiceCrossEntropyLoss(nn.Module):
         The target is labels (B, 1, x, y, z), or a pair of them and (B, C) flags of the classes known in each case. The
         heads are weighted 1, 1/2, 1/4, ..., the coarsest 0, and the weights sum to 1 (nnU-Net's trainer).
         """
-        self.cross_entropy.to(logits.device)
+        self.to(logits.device)
         labels, known = split_target(target, channels=logits.shape[-4])
         if logits.ndim == labels.ndim:
             return self.single(logits.float(), labels, known)

@@ -1,6 +1,7 @@
 """Training losses against values worked out by hand for two voxels."""
 
 from math import log
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,6 +30,15 @@ def test_class_weights_act_on_the_cross_entropy_alone():
     weighted = (3 * -log(3 / 4) + 1 * -log(1 / 2)) / 4
     loss = DiceCrossEntropyLoss(class_weights=[1, 3], smooth=0)
     assert loss(LOGITS, LABELS).item() == pytest.approx(DICE + weighted, abs=1e-6)
+
+
+@pytest.mark.parametrize(("progress", "weight"), [(0, 9), (0.4, 3), (0.8, 1), (1, 1)])
+def test_class_weights_fade_as_a_training_goes_on(progress, weight):
+    """The voxel of class 1 counts 9, then 3 times, then as the other."""
+    weighted = (weight * -log(3 / 4) + 1 * -log(1 / 2)) / (weight + 1)
+    loss = DiceCrossEntropyLoss(class_weights=[1, 9], smooth=0, clock=SimpleNamespace(progress=progress), faded=0.8)
+    assert loss(LOGITS, LABELS).item() == pytest.approx(DICE + weighted, abs=1e-6)
+    assert loss.state_dict() == DiceCrossEntropyLoss(smooth=0).state_dict()
 
 
 @pytest.mark.parametrize(

@@ -210,3 +210,13 @@ def test_the_direct_students_learn_what_the_audit_found():
         assert "coarse_dir" not in stage.arguments
         assert stage.configs == ("train.yaml", "demo.yaml")
         assert stages[f"score_{arm}"].arguments["predictions"] == f"/work/predictions/{arm}"
+
+
+def test_the_faithful_cascade_has_every_switch_of_the_published_code():
+    stages = {stage.name: stage for stage in load_pipeline("cascade", "faithful", PLACES)}
+    assert {name: stages["hosts"].arguments[name] for name in ("enclose", "faithful_box")} == {
+        "enclose": False,
+        "faithful_box": True,
+    }
+    assert "faithful_train.yaml" in stages["tumor_liver_0"].configs
+    assert "faithful_box" not in cascade()["hosts"].arguments

@@ -5,11 +5,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from abdoseg.files import CaseError
 from abdoseg.label_maps import read_label_map
 from abdoseg.networks import ARCHITECTURE_FILE, read_architecture
 from tools.benchmark_scans import scans_of_lengths
@@ -57,8 +59,10 @@ def benchmark_teacher(
     Raises
     ------
     CaseError
-        If the weights are of another kind, or an arm fails.
+        If nnunetv2 is not installed, the weights are of another kind, or an arm fails.
     """
+    if find_spec(PEER) is None:
+        raise CaseError(f"benchmark teacher needs {PEER}; install it by: pip install -e '.[test]'")
     arms = arms or {"teacher": {}}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

@@ -1,6 +1,7 @@
 """The teacher as an nnU-Net model and back, and beside nnunetv2's predictor on real processes."""
 
 import json
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -69,6 +70,12 @@ def test_other_weights_are_refused(tmp_path):
     with pytest.raises(CaseError, match=r"empty has no architecture\.json"):
         write_nnunet_model(tmp_path / "empty", tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_without_nnunetv2_one_sentence_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, PEER, None)  # as where it is not installed
+    with pytest.raises(CaseError, match=r"needs nnunetv2; install it by: pip install -e '\.\[test\]'"):
+        benchmark_teacher(str(tmp_path), str(tmp_path / "scan.nii.gz"))
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Tissue maps on disk: found in a folder, read as anatomies, and written of phantoms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +10,7 @@ from monai.transforms import Compose, Orientationd
 from abdoseg.datalist import case_id
 from abdoseg.files import CaseError, write_label_map
 from abdoseg.label_maps import HIGHEST_ID, open_volume, read_voxels
-from abdoseg.synthesis import Anatomy, PrepareAnatomyd, check_tissues, phantom_tissues
+from abdoseg.synthesis import Anatomy, PrepareAnatomyd, check_tissues, head_tissues, phantom_tissues
 from abdoseg.transforms import LoadScand
 from tools.scans import is_scan
 
@@ -64,9 +64,18 @@ def load_anatomy(path: Path, spacing: float) -> Anatomy:
 
 def write_phantom_maps(folder: Path, count: int, seed: int) -> dict[str, Path]:
     """Write the tissue maps of ``count`` phantoms that are not there yet: name -> path."""
-    paths = {f"phantom_{seed}_{number}": folder / f"phantom_{seed}_{number}.nii.gz" for number in range(1, count + 1)}
+    return _write_maps(folder, "phantom", phantom_tissues, count, seed)
+
+
+def write_head_maps(folder: Path, count: int, seed: int) -> dict[str, Path]:
+    """Write the tissue maps of ``count`` heads, which have no organs, that are not there yet: name -> path."""
+    return _write_maps(folder, "head", head_tissues, count, seed)
+
+
+def _write_maps(folder: Path, kind: str, make: Callable, count: int, seed: int) -> dict[str, Path]:
+    paths = {f"{kind}_{seed}_{number}": folder / f"{kind}_{seed}_{number}.nii.gz" for number in range(1, count + 1)}
     for number, path in enumerate(paths.values(), 1):
         if not path.exists():
-            tissues, affine = phantom_tissues([seed, number], PHANTOM_MM)
+            tissues, affine = make([seed, number], PHANTOM_MM)
             write_label_map(path, tissues, nib.Nifti1Image(np.broadcast_to(np.uint8(0), tissues.shape), affine))
     return paths

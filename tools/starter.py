@@ -24,6 +24,8 @@ def starter(
     fine_minutes: float = 45,
     phantoms: int = 4,
     phantom_share: float = 0.2,
+    heads: int = 3,
+    head_share: float = 0.06,
     only: str | None = None,
     install: bool = False,
     **parameters,
@@ -52,6 +54,8 @@ def starter(
         fine_minutes: Time to train the fine student.
         phantoms: Number of procedural patients whose anatomies take part.
         phantom_share: Share of the scans that are rendered from phantoms, 0 to 1.
+        heads: Number of procedural heads, in which there is nothing to find.
+        head_share: Share of the scans that are rendered from heads.
         only: Do just these stages of tools/starter.yaml, separated by commas, for example "coarse,fine".
         install: Store the finished weights in the bundles.
         parameters: Replace parameters of tools/starter.yaml, for example --seed 1, --teacher_steps 200 or
@@ -63,7 +67,13 @@ def starter(
 
         return install_weights(root)
     maps = anatomy_list(
-        root, None if anatomies is None else Path(anatomies), _names(leave_out), phantoms, phantom_share
+        root,
+        None if anatomies is None else Path(anatomies),
+        _names(leave_out),
+        phantoms,
+        phantom_share,
+        heads,
+        head_share,
     )
     from tools.starter_scans import outside_list, scan_list
 
@@ -89,22 +99,32 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 def anatomy_list(
-    root: Path, source: Path | None, leave_out: Sequence[str], phantoms: int, phantom_share: float
+    root: Path,
+    source: Path | None,
+    leave_out: Sequence[str],
+    phantoms: int,
+    phantom_share: float,
+    heads: int = 0,
+    head_share: float = 0.0,
 ) -> Path:
-    """Write the data list of the tissue maps, phantoms included, and give its path.
+    """Write the data list of the tissue maps, with phantoms and heads, and give its path.
 
     Each entry has a ``weight``: how often scans are rendered from it.
     """
-    from tools.anatomies import find_tissue_maps, write_phantom_maps  # imports torch and MONAI, which takes seconds
+    from tools.anatomies import find_tissue_maps, write_head_maps, write_phantom_maps  # torch and MONAI take seconds
 
-    if not 0 <= phantom_share <= 1:
-        raise CaseError(f"phantom_share is {phantom_share}; it must be a number from 0 to 1.")
+    for name, share in (("phantom_share", phantom_share), ("head_share", head_share)):
+        if not 0 <= share <= 1:
+            raise CaseError(f"{name} is {share}; it must be a number from 0 to 1.")
     if source is None and not phantoms:
         raise CaseError("There is nothing to learn from; give --anatomies, a folder of tissue maps, or --phantoms.")
     real = {} if source is None else find_tissue_maps(source, leave_out)
     made = write_phantom_maps(root / "anatomies", phantoms, 0)
+    empty = write_head_maps(root / "anatomies", heads, 0)
+    nothing = head_share if empty else 0.0
     share = (phantom_share if real else 1.0) if made else 0.0
-    weights = {name: (1 - share) / len(real) for name in real} | {name: share / len(made) for name in made}
+    shares = ((real, (1 - nothing) * (1 - share)), (made, (1 - nothing) * share), (empty, nothing))
+    weights = {name: part / len(group) for group, part in shares for name in group}
     entries = [
         {
             "id": name,
@@ -114,7 +134,7 @@ def anatomy_list(
             "annotated_classes": list(ORGAN_IDS),
             "weight": round(weights[name], 6),
         }
-        for name, path in {**real, **made}.items()
+        for name, path in {**real, **made, **empty}.items()
         if weights[name] > 0
     ]
     path = root / "anatomies.json"

@@ -22,7 +22,7 @@ Learned from synthetic CT alone, without one patient image: scans rendered from 
 contrast phase, tumors, missing organs and scanner (docs/synthesis.md of the project). Stored in half precision.
 
 - Anatomies: {anatomies}. s0327 and s0328 are derived from the TotalSegmentator data set (Wasserthal et al. 2023),
-  CC BY 4.0; phantoms are procedural.
+  CC BY 4.0; phantoms and heads are procedural.
 - Training: {training}
 - Network: {parameters:,} parameters; see {architecture}.
 - sha256 of model.pt: {sha256}
@@ -110,10 +110,10 @@ def _check_scored(root: Path, arm: str, weights: Path) -> None:
 
 
 def _anatomies(names: list[str]) -> str:
-    """Names of the tissue maps, and how many phantoms: "s0327, s0328 and 4 phantoms"."""
-    phantoms = [name for name in names if name.startswith("phantom_")]
-    parts = [name for name in names if name not in phantoms]
-    parts += [f"{len(phantoms)} phantom{'s' * (len(phantoms) > 1)}"] if phantoms else []
+    """Names of the tissue maps, and how many were made: "s0327, s0328, 4 phantoms and 3 heads"."""
+    made = {kind: [name for name in names if name.startswith(f"{kind}_")] for kind in ("phantom", "head")}
+    parts = [name for name in names if not any(name in group for group in made.values())]
+    parts += [f"{len(group)} {kind}{'s' * (len(group) > 1)}" for kind, group in made.items() if group]
     return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
 
 

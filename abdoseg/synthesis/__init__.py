@@ -4,6 +4,7 @@ from abdoseg.synthesis.anatomy import Anatomy, PrepareAnatomyd, check_tissues, m
 from abdoseg.synthesis.case import Parameters, SyntheticCase, apply, draw, told
 from abdoseg.synthesis.contrast import Contrast, draw_contrast, tissue_means
 from abdoseg.synthesis.frame import VIEWS, Frame, draw_frame
+from abdoseg.synthesis.heads import head_tissues
 from abdoseg.synthesis.lesions import Tumor, draw_removed, draw_tumors, grow, remove_organs
 from abdoseg.synthesis.look import Content, Look, Painter, draw_look
 from abdoseg.synthesis.patients import phantom_tissues
@@ -45,6 +46,7 @@ __all__ = [
     "draw_shape",
     "draw_tumors",
     "grow",
+    "head_tissues",
     "labels_of",
     "make_anatomy",
     "phantom_tissues",

@@ -25,7 +25,7 @@ class Anatomy:
 
     Parameters
     ----------
-    tissues : (x, y, z) uint8, RAS, ids of `abdoseg.synthesis.tissues`; at least one organ.
+    tissues : (x, y, z) uint8, RAS, ids of `abdoseg.synthesis.tissues`; without any organ, scans of it have no labels.
     depth : (x, y, z) uint8 in steps of ``DEPTH_STEP_MM``: of fat, how deep under the skin; outside the body, how far
         from it; of all else, how deep under the surface of its tissue.
     spacing : mm, the same along all axes.
@@ -52,8 +52,8 @@ class Anatomy:
 
     @cached_property
     def organs_box(self) -> np.ndarray:
-        """(2, 3) lowest and highest position of any organ in mm."""
-        return _union([self.boxes[organ] for organ in self.centers])
+        """(2, 3) lowest and highest position of any organ in mm; of the body, where there is no organ."""
+        return _union([self.boxes[organ] for organ in self.centers]) if self.centers else self.body_box
 
     @cached_property
     def body_box(self) -> np.ndarray:
@@ -119,7 +119,7 @@ class PrepareAnatomyd(Transform):
     Raises
     ------
     CaseError
-        If a value is no tissue, or no organ is there.
+        If a value is no tissue, or nothing is there.
     """
 
     def __init__(self, key: str = "label", spacing: float = 2.0, anatomy_key: str = "anatomy") -> None:
@@ -139,10 +139,10 @@ class PrepareAnatomyd(Transform):
 
 
 def check_tissues(values: np.ndarray, name: str) -> None:
-    """Raise a CaseError unless all values are ids of tissues, and an organ is among them."""
+    """Raise a CaseError unless all values are ids of tissues, and not all are 0."""
     found = np.unique(values)
     strange = [value for value in found.tolist() if value not in range(COUNT)]
     if strange:
         raise CaseError(f"{name}: has the value {strange[0]:g}; a tissue map holds ids from 0 to {COUNT - 1}.")
-    if not set(found.astype(int).tolist()) & set(ORGAN_IDS):
-        raise CaseError(f"{name}: holds no organ; a tissue map has some of the ids 1 to 13.")
+    if found.tolist() == [OUTSIDE]:
+        raise CaseError(f"{name}: is empty; a tissue map has a body, ids from 1 to {COUNT - 1}.")

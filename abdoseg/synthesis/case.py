@@ -76,7 +76,7 @@ def draw(
     anatomy : what it will be applied to.
     view, size, spacing, margin_mm : of the frame, see `draw_frame`.
     phase : contrast phase, None to draw it, see `draw_contrast`.
-    tumor_share : share of the scans that have tumors.
+    tumor_share : share of the scans that have tumors; where there is no organ, none has.
     unscanned_hu : see `draw_scanner`.
     """
     shape = draw_shape(rng, anatomy)
@@ -88,7 +88,7 @@ def draw(
         contrast=draw_contrast(rng, phase),
         look=draw_look(rng),
         removed=draw_removed(rng),
-        tumors=draw_tumors(rng, tumor_share),
+        tumors=draw_tumors(rng, tumor_share if anatomy.centers else 0.0),
         scanner=draw_scanner(rng, frame, body_width, unscanned_hu),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 from abdoseg.synthesis.anatomy import Anatomy
 
 VIEWS = ("patch", "organs", "scan")
+ELSEWHERE = 0.1  # share of patches anywhere in the body: a window may lie in the chest or in the pelvis
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def draw_frame(
     ----------
     rng : source of randomness.
     anatomy : the patient before any deformation.
-    view : "patch": a grid of ``spacing``, its middle somewhere between the lowest and the highest organ. "organs": all
+    view : "patch": a grid of ``spacing``, its middle somewhere between the lowest and the highest organ, in one of ten
+        scans anywhere in the body. "organs": all
         organs and about ``margin_mm`` around them, stretched to ``size`` as the fine student sees them; one scan in
         five ends within the organs. "scan": the body and some air, from below the organs to above them, stretched.
     size : voxels (x, y, z); None, not for patches: as many as the spacing asks for.
@@ -79,9 +81,9 @@ def draw_frame(
 
 def _draw_patch(rng, anatomy: Anatomy, size, spacing: np.ndarray, scale: np.ndarray) -> Frame:
     half = np.asarray(size) * spacing / scale / 2
-    low, high = anatomy.organs_box
+    low, high = anatomy.body_box if rng.random() < ELSEWHERE else anatomy.organs_box
     centers = list(anatomy.centers.values())
-    if rng.random() < 0.5:  # around one organ: the small ones are seen as often as the large ones
+    if centers and rng.random() < 0.5:  # around one organ: the small ones are seen as often as the large ones
         center = centers[rng.integers(len(centers))] + rng.normal(0, 0.3, 3) * half
     else:
         center = np.array([*((anatomy.body_box[0] + anatomy.body_box[1]) / 2)[:2], rng.uniform(low[2], high[2])])

@@ -54,8 +54,9 @@ def test_maps_are_resampled_to_the_spacing():
 def test_what_is_no_tissue_map_is_refused():
     with pytest.raises(CaseError, match=r"map\.nii: has the value 28; a tissue map holds ids from 0 to 27"):
         check_tissues(np.array([1, 28]), "map.nii")
-    with pytest.raises(CaseError, match=r"map\.nii: holds no organ"):
-        check_tissues(np.array([0, FAT]), "map.nii")
+    with pytest.raises(CaseError, match=r"map\.nii: is empty; a tissue map has a body, ids from 1 to 27"):
+        check_tissues(np.array([0, 0]), "map.nii")
+    check_tissues(np.array([0, FAT]), "map.nii")  # a head, or a leg
     turned = nib.as_closest_canonical(nib.Nifti1Image(block_tissues(), np.diag([-4.0, 4, 4, 1]))).affine
     turned[0, 0] *= -1
     with pytest.raises(ValueError, match="must be RAS"):

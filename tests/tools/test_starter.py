@@ -60,6 +60,17 @@ def test_phantoms_share_their_part(maps, tmp_path):
     assert made.stat().st_mtime_ns == before
 
 
+def test_heads_take_their_part_from_all_others(maps, tmp_path):
+    path = anatomy_list(tmp_path, maps, ("tested", "two"), phantoms=1, phantom_share=0.2, heads=2, head_share=0.1)
+    entries = {entry["id"]: entry for entry in load_cases(path, kind="strong")}
+    assert {name: entry["weight"] for name, entry in entries.items()} == pytest.approx(
+        {"one": 0.72, "phantom_0_1": 0.18, "head_0_1": 0.05, "head_0_2": 0.05}
+    )
+    assert not set(range(1, 14)) & set(np.unique(nib.load(entries["head_0_1"]["label"]).dataobj).tolist())
+    with pytest.raises(CaseError, match="head_share is 2; it must be a number from 0 to 1"):
+        anatomy_list(tmp_path, maps, (), 0, 0.2, heads=1, head_share=2)
+
+
 def test_scans_of_a_folder_of_folders_with_what_is_drawn_in_each(tmp_path):
     tissues = block_tissues()
     for name, classes in (("a", (1, 3)), ("b", None)):

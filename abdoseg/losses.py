@@ -26,10 +26,10 @@ class DiceCrossEntropyLoss(nn.Module):
     Parameters
     ----------
     class_weights : one weight a class, background first, for the cross-entropy half; None weighs all alike.
-    clock : has the training's ``progress``, 0..1, as a `TimeBudget` does. Class weights then fade: their logarithms
-        fall linearly to 0 at ``faded`` of the training. Rare classes appear early by their weights; kept to the end,
-        weights have every rare class seen where it is not, about ``weight / background's weight`` times too willingly.
-    faded : progress at which all classes weigh alike.
+    clock : has the training's ``progress``, 0..1, as a `TimeBudget` does. Class weights then fade: rare classes appear
+        early by them, but kept to the end they have every rare class seen where it is not, about ``weight /
+        background's weight`` times too willingly.
+    fade : from which progress on the weights' logarithms fall, linearly, and at which all classes weigh alike.
     smooth : added to numerator and denominator of Dice (nnU-Net: 1e-5).
     batch_dice : Dice of the whole batch as of one sample (an option of nnU-Net), so that a class that one sample lacks
         is still learned from the others. Cases in which a class is unknown add nothing to its Dice.
@@ -41,7 +41,7 @@ class DiceCrossEntropyLoss(nn.Module):
         smooth: float = 1e-5,
         batch_dice: bool = False,
         clock=None,
-        faded: float = 0.8,
+        fade: tuple[float, float] = (0.5, 0.8),
     ) -> None:
         super().__init__()
         self.dice = DiceLoss(
@@ -55,14 +55,15 @@ class DiceCrossEntropyLoss(nn.Module):
         weight = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weight, persistent=False)
         self.clock = clock
-        self.faded = faded
+        self.fade = fade
 
     @property
     def weights_now(self) -> torch.Tensor | None:
         """Class weights (C,) at the training's progress; None: all alike."""
         if self.class_weights is None or self.clock is None:
             return self.class_weights
-        return self.class_weights ** max(0.0, 1 - self.clock.progress / self.faded)
+        start, end = self.fade
+        return self.class_weights ** min(max((end - self.clock.progress) / (end - start), 0.0), 1.0)
 
     def single(self, logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
         """Loss of one output: logits (B, C, x, y, z), labels (B, 1, x, y, z) of integers, perhaps flags (B, C)."""

@@ -32,11 +32,13 @@ def test_class_weights_act_on_the_cross_entropy_alone():
     assert loss(LOGITS, LABELS).item() == pytest.approx(DICE + weighted, abs=1e-6)
 
 
-@pytest.mark.parametrize(("progress", "weight"), [(0, 9), (0.4, 3), (0.8, 1), (1, 1)])
+@pytest.mark.parametrize(("progress", "weight"), [(0, 9), (0.4, 9), (0.6, 3), (0.8, 1), (1, 1)])
 def test_class_weights_fade_as_a_training_goes_on(progress, weight):
-    """The voxel of class 1 counts 9, then 3 times, then as the other."""
+    """The voxel of class 1 counts 9 times, then 3, then as the other."""
     weighted = (weight * -log(3 / 4) + 1 * -log(1 / 2)) / (weight + 1)
-    loss = DiceCrossEntropyLoss(class_weights=[1, 9], smooth=0, clock=SimpleNamespace(progress=progress), faded=0.8)
+    loss = DiceCrossEntropyLoss(
+        class_weights=[1, 9], smooth=0, clock=SimpleNamespace(progress=progress), fade=(0.4, 0.8)
+    )
     assert loss(LOGITS, LABELS).item() == pytest.approx(DICE + weighted, abs=1e-6)
     assert loss.state_dict() == DiceCrossEntropyLoss(smooth=0).state_dict()
 

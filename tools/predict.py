@@ -219,7 +219,7 @@ def _begin(folder: Path, predictor, bundle: str, scans: Mapping, targets: Mappin
         "key": predictor.key,
         "engine": predictor.engine,
         "versions": versions(),
-        "scans": states,
+        "scans": dict(sorted(states.items())),  # whatever was labeled in which call
         "seconds": kept,
         "failed": {name: reason for name, reason in failed.items() if same and name not in targets},
     }

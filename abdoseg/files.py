@@ -43,6 +43,11 @@ def walk(root: str | os.PathLike) -> Iterator[tuple[Path, list[str], list[str]]]
         yield Path(folder), folders, files
 
 
+def glob(folder: str | os.PathLike, pattern: str) -> list[Path]:
+    """Files by a pattern, by name, without hidden ones: those that a killed process was writing aside."""
+    return sorted(path for path in Path(folder).glob(pattern) if not path.name.startswith("."))
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside ``path`` (same suffixes) that becomes ``path`` when the block ends without an error.

@@ -3,13 +3,16 @@
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 import tracemalloc
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from abdoseg.files import CaseError, atomic_path, is_of_the_disk, walk, write_json, write_label_map
+from abdoseg.files import CaseError, atomic_path, glob, is_of_the_disk, walk, write_json, write_label_map
 
 
 @pytest.mark.parametrize("name", ["a.json", "x" * 250 + ".json", "ü" * 120 + ".nii.gz", os.fsdecode(b"\xff\xfe.json")])
@@ -30,6 +33,20 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (tmp_path / "data" / "b" / "loop").symlink_to(tmp_path / "data")
     found = [(folder.relative_to(tmp_path).as_posix(), sorted(files)) for folder, _, files in walk(tmp_path / "data")]
     assert found == [("data", []), ("data/a", ["3"]), ("data/b", ["1", "2"])]
+
+
+def test_what_a_killed_process_was_writing_is_no_file_of_the_folder(tmp_path):
+    code = (
+        "import os, signal, sys; from abdoseg.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, tmp_path / "b.json"], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.glob("*.json"))) == 1
+    assert glob(tmp_path, "*.json") == []
+    for name in ("c/2.json", "a.json", "c/.hidden.json"):
+        write_json(tmp_path / name, 1)
+    assert glob(tmp_path, "**/*.json") == [tmp_path / "a.json", tmp_path / "c" / "2.json"]
 
 
 def test_what_fails_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path):

@@ -10,7 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from abdoseg.files import CaseError, write_json
+from abdoseg.files import CaseError, glob, write_json
 from tools.efficiency import MB
 from tools.faults import reason_of
 from tools.growth_steps import STEPS, make_cases
@@ -121,7 +121,7 @@ def machine() -> dict:
 def _collected(folder: Path) -> dict:
     """All figures of a folder, by step and number of cases, in order."""
     found = {}
-    for path in folder.glob("*.json"):
+    for path in glob(folder, "*.json"):
         name, _, count = path.stem.rpartition("_")
         found.setdefault(name, {})[int(count)] = json.loads(path.read_text())
     return {name: {str(count): part for count, part in sorted(found[name].items())} for name in STEPS if name in found}

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from abdoseg.datalist import load_cases
-from abdoseg.files import CaseError, write_json
+from abdoseg.files import CaseError, glob, write_json
 from tools.layout import find_cases
 
 BUNDLES = Path(__file__).parent.parent / "bundles"
@@ -142,7 +142,7 @@ class Manifests:
         outputs = [] if stage.tool in FINAL else list(stage.outputs)
         after = {name: keys[name] for name in stage.after}
         self.write(stage.name, {"key": keys[stage.name], "status": "running", "outputs": outputs, "after": after})
-        for name in (path.stem for path in self.folder.glob("*.json")):
+        for name in (path.stem for path in glob(self.folder, "*.json")):
             if name != stage.name and set(outputs) & set(self.read(name).get("outputs", ())):
                 self.write(name, {"key": "", "status": "replaced", "by": stage.name})
 

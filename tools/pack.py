@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 import abdoseg
-from abdoseg.files import CaseError, write_json
+from abdoseg.files import CaseError, glob, write_json
 from abdoseg.labels import NAMES
 from abdoseg.manifest import MANIFEST_FILE, file_hash, source_files, source_hash
 from tools.archive import write_archive
@@ -91,7 +91,7 @@ def collect(source: Path, root: Path, weights: Path) -> None:
         If a file is a link that leads out of the bundle, or the bundle has no network and weights are given.
     """
     names = ["LICENSE", *(f"configs/{ending}" for ending in ("*.yaml", "*.yml", "*.json", "*.conf")), "docs/**/*"]
-    for path in sorted(path for name in names for path in source.glob(name) if path.is_file()):
+    for path in sorted(path for name in names for path in glob(source, name) if path.is_file()):
         if not path.resolve().is_relative_to(source):
             raise CaseError(f"{path} is a link that leads out of the bundle; put the file there.")
         _copy(path, root / path.relative_to(source))

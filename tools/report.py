@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from abdoseg.datalist import read_datalist
-from abdoseg.files import CaseError, atomic_path, write_json
+from abdoseg.files import CaseError, atomic_path, glob, write_json
 from tools import report_page as html
 from tools.chain import outdated
 from tools.comparison import compare_arms, format_comparisons
@@ -45,7 +45,7 @@ def report(work_dir: str, output: str | None = None, title: str | None = None) -
         raise CaseError(f"{work}: no audit/datalist.json; give the work folder of `python -m tools run`.")
     manifests = _manifests(work / "manifests")
     old = outdated({manifest["stage"]: manifest for manifest in manifests})
-    score_files = {path.stem: path for path in (work / "scores").glob("*.json")}
+    score_files = {path.stem: path for path in glob(work / "scores", "*.json")}
     left_out = sorted(arm for arm in score_files if f"score_{arm}" in old)
     arms = {arm: score_files[arm] for arm in ordered_arms(set(score_files) - set(left_out))}
     seconds = {manifest["stage"]: manifest["seconds"] for manifest in manifests if "seconds" in manifest}
@@ -138,9 +138,8 @@ def learning_curves(work_dir: str | os.PathLike) -> dict[str, Path]:
 
 def _manifests(folder: Path) -> list[dict]:
     """Manifests of the stages, in the order in which they ended."""
-    return [
-        json.loads(path.read_text()) for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
-    ]
+    paths = sorted(glob(folder, "*.json"), key=lambda path: path.stat().st_mtime)
+    return [json.loads(path.read_text()) for path in paths]
 
 
 def _tiles(scores: Mapping[str, Mapping], seconds: Mapping[str, float]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from abdoseg.files import CaseError, write_json
+from abdoseg.files import CaseError, glob, write_json
 from abdoseg.manifest import file_hash, read_manifest
 from tools.archive import unpack
 from tools.scans import is_scan
@@ -101,7 +101,7 @@ def find_archives(bundles: str) -> dict[str, Path]:
     """
     folder = Path(bundles)
     if folder.is_dir():
-        paths = sorted({*folder.glob("*_v*.zip"), *folder.glob("*/*_v*.zip")})
+        paths = [*glob(folder, "*_v*.zip"), *glob(folder, "*/*_v*.zip")]
     else:
         paths = [Path(name.strip()) for name in bundles.split(",") if name.strip().endswith(".zip")]
     if not paths:

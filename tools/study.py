@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from abdoseg.files import CaseError, atomic_path, write_json
+from abdoseg.files import CaseError, atomic_path, glob, write_json
 from tools.study_figure import study_figure
 from tools.study_table import collect_study, format_study
 
@@ -119,7 +119,7 @@ def _text(value) -> str:
 
 
 def _seconds(folder: Path) -> float:
-    manifests = (json.loads(path.read_text()) for path in (folder / "manifests").glob("*.json"))
+    manifests = (json.loads(path.read_text()) for path in glob(folder / "manifests", "*.json"))
     return sum(manifest.get("seconds", 0.0) for manifest in manifests)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from abdoseg.case_stage import CaseStage, read_on_grid
 from abdoseg.datalist import known_classes
-from abdoseg.files import CaseError, atomic_path, write_json, write_label_map
+from abdoseg.files import CaseError, atomic_path, glob, write_json, write_label_map
 from abdoseg.label_maps import open_volume
 from abdoseg.labels import BACKGROUND_ID, CLASS_IDS, NAMES, ORGAN_IDS
 from abdoseg.ranks import is_first
@@ -178,8 +178,13 @@ class ExportRawData(CaseStage):
         return {**self.settings, "known": known_classes(case)}
 
     def _remove_others(self, ids: set[str]) -> None:
-        """Remove the cases of an earlier call that are no longer wanted; nnU-Net would count them in."""
-        for path in self.output_dir.glob("summary/*.json"):
+        """Remove the cases of an earlier call that are no longer wanted, and what was being written when it was killed.
+
+        nnU-Net would count them in.
+        """
+        for path in self.output_dir.glob("*/.tmp-*"):
+            path.unlink(missing_ok=True)
+        for path in glob(self.output_dir, "summary/*.json"):
             case = json.loads(path.read_text())
             if case["id"] not in ids:
                 for file in self.maps({**case, "label": ""}):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import yaml
 
+from abdoseg.files import glob
 from tests.tools.small_data import FIVE, ORGANS, OVERLAYS, save_data_set, save_scan
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +91,7 @@ def run_and_kill(options: list[str], work: Path, seconds: float, kills: int, rng
 
 def running_stage(work: Path) -> str:
     """Stage whose manifest says that it runs, or what comes between two stages."""
-    for path in (work / "manifests").glob("*.json"):
+    for path in glob(work / "manifests", "*.json"):
         manifest = json.loads(path.read_text())  # written whole or not at all
         if manifest["status"] == "running":
             return manifest["stage"]

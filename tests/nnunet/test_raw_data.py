@@ -128,8 +128,11 @@ def test_partial_cases_can_be_left_out_and_then_nothing_is_ignored(datalist):
 def test_cases_that_are_no_longer_wanted_go(datalist):
     folder, _ = export(datalist)
     (folder / "labelsTr" / "mine.nii.gz").write_text("not of this command")
+    for part in ("imagesTr", "labelsTr", "summary"):
+        (folder / part / ".tmp-1-0001_0000.nii.gz").touch()  # of a process that was killed while it wrote
     export(datalist, partial="skip")
     assert not list(folder.rglob("0003*"))
+    assert not list(folder.rglob(".tmp-*"))
     assert (datalist.parent / "0003_0000.nii.gz").exists()
     assert sorted(path.name for path in (folder / "labelsTr").iterdir()) == [
         "0001.nii.gz",

@@ -20,6 +20,8 @@ def test_scores_of_a_teacher_that_was_replaced_are_left_out(tmp_path, capsys):
         "score_student": {"key": "t", "after": {"teacher": "new"}},
     }.items():
         write_json(work / "manifests" / f"{name}.json", {"stage": name, "versions": {}, **content})
+    for name in ("scores/.tmp-1-student.json", "manifests/.tmp-1-report.json"):
+        (work / name).touch()  # of a process that was killed while it wrote
     report(str(work))
     assert "left out: teacher, scored before what they use was made anew" in capsys.readouterr().out
     assert list(json.loads((work / "results.json").read_text())["arms"]) == ["student"]

@@ -37,6 +37,7 @@ def refusal(function, *arguments) -> str:
 def test_zips_are_found_in_a_work_folder_and_by_name(tmp_path):
     fine = packed(tmp_path / "packed", "fine_seg")
     coarse = packed(tmp_path, "coarse_seg")
+    (tmp_path / ".tmp-1-coarse_seg_v0.1.0.zip").touch()  # of a process that was killed while it packed
     assert find_archives(str(tmp_path)) == {"coarse_seg": coarse, "fine_seg": fine}
     assert find_archives(f"{fine}, {coarse}") == {"coarse_seg": coarse, "fine_seg": fine}
     newer = packed(tmp_path, "fine_seg", "0.2.0")

@@ -15,14 +15,17 @@ from tools.starter_weights import NOT_FOR, STARTER, STARTER_FILE
 
 # Stage of the chain -> its bundle.
 STAGES = {"teacher": "teacher_nnunet", "coarse": "coarse_seg", "fine": "fine_seg"}
+PROCEDURAL = ("phantom", "head")  # tissue maps that are called phantom_0, head_0
+# Tissue maps whose origin is known: those that the shipped weights have learned from.
+TOTALSEGMENTATOR = ("s0327", "s0328")
 LARGEST_BYTES = 20_000_000
 CARD = """# Starter weights of {bundle}
 
 Learned from synthetic CT alone, without one patient image: scans rendered from the tissue maps below with random shape,
 contrast phase, tumors, missing organs and scanner (docs/synthesis.md of the project). Stored in half precision.
 
-- Anatomies: {anatomies}. s0327 and s0328 are derived from the TotalSegmentator data set (Wasserthal et al. 2023),
-  CC BY 4.0; phantoms and heads are procedural.
+- Anatomies: {anatomies}.
+  {origin}
 - Training: {training}
 - Network: {parameters:,} parameters; see {architecture}.
 - sha256 of model.pt: {sha256}
@@ -83,12 +86,14 @@ def _prepare(root: Path, stage: str, bundle: str) -> Path:
     if (size := (target / "model.pt").stat().st_size) > LARGEST_BYTES:
         raise CaseError(f"{source / 'model.pt'}: {size / 1e6:.1f} MB in half precision; 20 MB may be installed.")
     write_json(target / ARCHITECTURE_FILE, architecture)
-    anatomies = _anatomies([case["id"] for case in load_cases(root / "anatomies.json")])
+    names = [case["id"] for case in load_cases(root / "anatomies.json")]
+    anatomies = _anatomies(names)
     sha256 = file_hash(target / "model.pt")
     write_json(target / STARTER_FILE, {"bundle": bundle, "sha256": sha256, "anatomies": anatomies})
     card = CARD.format(
         bundle=bundle,
         anatomies=anatomies,
+        origin=_origin(names),
         training=_training(root, stage),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         architecture=ARCHITECTURE_FILE,
@@ -111,10 +116,29 @@ def _check_scored(root: Path, arm: str, weights: Path) -> None:
 
 def _anatomies(names: list[str]) -> str:
     """Names of the tissue maps, and how many were made: "s0327, s0328, 4 phantoms and 3 heads"."""
-    made = {kind: [name for name in names if name.startswith(f"{kind}_")] for kind in ("phantom", "head")}
-    parts = [name for name in names if not any(name in group for group in made.values())]
+    made = {kind: [name for name in names if name.startswith(f"{kind}_")] for kind in PROCEDURAL}
+    parts = _patients(names)
     parts += [f"{len(group)} {kind}{'s' * (len(group) > 1)}" for kind, group in made.items() if group]
     return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+
+
+def _patients(names: list[str]) -> list[str]:
+    return [name for name in names if name.split("_")[0] not in PROCEDURAL]
+
+
+def _origin(names: list[str]) -> str:
+    """Where the tissue maps come from, as far as that is known."""
+    known = [name for name in _patients(names) if name in TOTALSEGMENTATOR]
+    others = [name for name in _patients(names) if name not in TOTALSEGMENTATOR]
+    sentences = []
+    if known:
+        subject = " and ".join(known) + (" are" if len(known) > 1 else " is")
+        sentences.append(f"{subject} derived from the TotalSegmentator data set (Wasserthal et al. 2023), CC BY 4.0.")
+    if others:
+        sentences.append(f"Terms of {', '.join(others)}: ask whoever trained on them.")
+    if len(_patients(names)) < len(names):
+        sentences.append("Phantoms and heads are procedural.")
+    return "\n  ".join(sentences)
 
 
 def _training(root: Path, stage: str) -> str:

@@ -1,4 +1,4 @@
-"""`tools starter`: lists of anatomies and scans, the chain, and weights installed in half precision."""
+"""`tools starter`: lists of anatomies and scans, and the chain."""
 
 import json
 import shutil
@@ -7,28 +7,21 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from abdoseg.datalist import load_cases
-from abdoseg.files import CaseError, write_json, write_label_map
+from abdoseg.files import CaseError, write_label_map
 from abdoseg.label_maps import grid_difference
-from abdoseg.manifest import file_hash
-from abdoseg.networks import build_network, load_checkpoint, read_architecture, write_architecture
-from tests.bundles.tiny import TINY_PLAN, copy_tiny
+from abdoseg.networks import read_architecture
+from tests.bundles.tiny import TINY_PLAN
 from tests.dicom.written import volume, write_series
 from tests.synthesis.small import SPACING, block_tissues
 from tests.tools.test_dicom_scans import real
-from tools.__main__ import main
-from tools.chain import BUNDLES
 from tools.pipeline import load_pipeline
 from tools.starter import CHAIN, anatomy_list, starter
-from tools.starter_install import LARGEST_BYTES, STAGES, install_weights
 from tools.starter_scans import outside_list, scan_list
-from tools.starter_weights import starter_folder, starter_notice
 
 AFFINE = np.diag([SPACING, SPACING, SPACING, 1.0])
-FILES = {"model.pt", "architecture.json", "starter.json", "model_card.md"}
 GRID = nib.Nifti1Image(np.zeros((48, 40, 44), np.uint8), AFFINE)
 
 
@@ -162,108 +155,6 @@ def test_the_chain_is_sound_and_scores_only_where_there_are_scans():
     stages = load_pipeline(str(CHAIN), None, {**places, "outside": "/o.json", "checked": True})
     assert [stage.name for stage in stages if stage.tool] == ["outside_teacher", "outside_student", "checks"]
     assert stages[-1].after == ("outside_teacher", "outside_student")
-
-
-def finished(root):
-    """A work folder as `starter` leaves it, of tiny networks."""
-    student = {"kind": "residual_unet", "channels": [2, 3, 4], "image_size": [16, 16, 16]}
-    fine = {"kind": "efficient_segnet", "channels": [2, 3, 4], "image_size": [16, 16, 16]}
-    kinds = {
-        "teacher": {"kind": "nnunet", "plan": TINY_PLAN, "deep_supervision": False},
-        "coarse": student,
-        "fine": {"kind": "coarse_to_fine", "coarse": student, "fine": fine},
-    }
-    for stage, architecture in kinds.items():
-        write_architecture(root / stage / "weights" / "architecture.json", architecture)
-        torch.save(build_network(architecture).state_dict(), root / stage / "weights" / "model.pt")
-        write_json(root / "manifests" / f"{stage}.json", {"status": "done", "seconds": 60})
-        rows = [{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 1.25}]
-        (root / stage / "learning_curve.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    write_label_map(root / "one.nii.gz", block_tissues(), GRID)
-    anatomy_list(root, root / "one.nii.gz", (), 0, 0.0)
-    scores = {"liver": {"dsc": 0.91, "nsd": 0.5, "present": True}, "spleen": {"dsc": 1, "nsd": 1, "present": False}}
-    write_json(root / "scores" / "student.json", {"cases": {"scan": scores}})
-    found = {"head": {"ml": 2.04, "classes": {"liver": 2.04, "spleen": 0.0}}}
-    write_json(root / "scores" / "checks.json", {"sides": {}, "outside": {"student": found}})
-    return root
-
-
-def test_weights_are_installed_in_half_precision_with_their_card(tmp_path):
-    root, bundles = finished(tmp_path / "work"), tmp_path / "bundles"
-    installed = install_weights(root, bundles)["installed"]
-    assert sorted(installed) == ["coarse_seg", "fine_seg", "teacher_nnunet"]
-    for name, stage in (("teacher_nnunet", "teacher"), ("fine_seg", "fine")):
-        models = starter_folder(name, bundles)
-        told = json.loads((models / "starter.json").read_text())
-        assert told == {"bundle": name, "sha256": installed[name], "anatomies": "one"}
-        assert {path.name for path in models.iterdir()} == FILES
-        assert installed[name] == file_hash(models / "model.pt")
-        state = torch.load(models / "model.pt", weights_only=True)
-        assert {value.dtype for value in state.values()} == {torch.float16}
-        network = build_network(read_architecture(models / "architecture.json", {}))
-        network.load_state_dict(state)
-        trained = torch.load(root / stage / "weights" / "model.pt", weights_only=True)
-        for key, value in network.state_dict().items():
-            assert value.dtype == torch.float32
-            torch.testing.assert_close(value, trained[key], rtol=1e-3, atol=1e-4)
-        card = (models / "model_card.md").read_text()
-        assert installed[name] in card
-        assert "Anatomies: one." in card
-        assert "loss 2.50 to 1.25" in card
-    card = (starter_folder("fine_seg", bundles) / "model_card.md").read_text()
-    assert "| liver | 0.910 |" in card
-    assert "In head, outside the abdomen, it finds 2.0 mL (liver 2.0)" in card
-    assert "spleen" not in card
-    assert "Not scored on any real scan" in (starter_folder("teacher_nnunet", bundles) / "model_card.md").read_text()
-    # A student that was trained on since has no figures.
-    labeled = root / "predictions" / "student" / "manifest.json"
-    write_json(labeled, {"sha256": file_hash(root / "fine" / "weights" / "model.pt")})
-    assert install_weights(root, bundles)["installed"] == installed
-    write_json(labeled, {"sha256": "0" * 64})
-    with pytest.raises(CaseError, match=r"predictions/student was labeled by other weights than .*fine/weights"):
-        install_weights(root, bundles)
-    shutil.rmtree(root / "manifests")
-    with pytest.raises(CaseError, match="stage teacher is not done"):
-        starter(str(root), install=True)
-
-
-@pytest.mark.parametrize("bundle", STAGES.values())
-def test_starter_weights_of_the_repository_are_whole_and_small(bundle):
-    folder = BUNDLES / bundle / "models" / "starter"
-    if not folder.exists():
-        pytest.skip(f"{bundle} has no starter weights yet")
-    assert {path.name for path in folder.iterdir()} - {"openvino"} == FILES
-    assert all(path.stat().st_size <= LARGEST_BYTES for path in folder.glob("*.*"))
-    sha256 = file_hash(folder / "model.pt")
-    assert json.loads((folder / "starter.json").read_text())["sha256"] == sha256
-    assert sha256 in (folder / "model_card.md").read_text()
-    load_checkpoint(folder / "model.pt", build_network(read_architecture(folder / "architecture.json", {})))
-
-
-def test_predict_takes_the_starter_where_nothing_was_trained_and_says_so(tmp_path, capsys):
-    install_weights(finished(tmp_path / "work"), tmp_path / "installed")
-    bundle = copy_tiny(BUNDLES / "teacher_nnunet", tmp_path)
-    (bundle / "models" / "architecture.json").unlink()
-    shutil.copytree(starter_folder("teacher_nnunet", tmp_path / "installed"), bundle / "models" / "starter")
-    scan = tmp_path / "a.nii.gz"
-    nib.save(nib.Nifti1Image(block_tissues()[:16, :16, :16].astype(np.int16), AFFINE), scan)
-    assert main(["predict", str(bundle), str(scan), str(tmp_path / "out"), "--trust"]) == 0
-    told = capsys.readouterr().out
-    assert f"weights: {bundle / 'models' / 'starter' / 'model.pt'}" in told
-    assert "Starter weights of teacher_nnunet, learned from synthetic CT of one alone: labels to look at" in told
-    assert "not for diagnosis or any other clinical use" in told
-
-    # What is trained into models/ comes first, and no starter decides its architecture.
-    architecture = {"kind": "nnunet", "plan": {**TINY_PLAN, "features": [2, 4, 8]}}
-    write_architecture(bundle / "models" / "architecture.json", architecture)
-    torch.save(build_network(architecture).state_dict(), bundle / "models" / "model.pt")
-    assert main(["predict", str(bundle), str(scan), str(tmp_path / "own"), "--trust"]) == 0
-    told = capsys.readouterr().out
-    assert f"weights: {bundle / 'models' / 'model.pt'}" in told
-    assert "Starter" not in told
-
-    with pytest.raises(CaseError, match=r"is not the file that starter\.json beside it tells of"):
-        starter_notice(bundle / "models" / "starter" / "model.pt", "0" * 64)
 
 
 def tiny_overlays(folder):

@@ -51,6 +51,7 @@ COMMANDS = (
 )
 USAGE = "usage: python -m tools COMMAND [--option value ...]      (python -m tools COMMAND --help explains one)"
 WORDS = {"true": True, "false": False, "null": None, "none": None}
+FLAG = "--|-[a-zA-Z]"  # how an option begins
 NUMBERS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -126,7 +127,7 @@ def parse(command: str, function: Callable, options: Sequence[str]) -> tuple[tup
     Raises
     ------
     CaseError
-        For an unknown option, or a text where a number is needed.
+        For an unknown option, one without its value, or a text where a number is needed.
     FireExit
         Where fire finds another fault, which it has printed.
     """
@@ -137,6 +138,11 @@ def parse(command: str, function: Callable, options: Sequence[str]) -> tuple[tup
             if name not in parameters and name.removeprefix("no") not in parameters:
                 allowed = ", ".join(f"--{known}" for known in parameters)
                 raise CaseError(f"Unknown option --{name}. {command} has: {allowed}.")
+    texts = [name for name, parameter in parameters.items() if is_text(parameter.annotation)]
+    for option, value in zip(options, [*options[1:], "--"], strict=False):
+        name = option[2:].replace("-", "_")
+        if option.startswith("--") and name in texts and re.match(FLAG, value):  # fire would take the text "True"
+            raise CaseError(f"--{name} needs a value; give one, or leave it out.")
     arguments: tuple[tuple, dict] = ((), {})
 
     @functools.wraps(function)
@@ -152,9 +158,9 @@ def parse(command: str, function: Callable, options: Sequence[str]) -> tuple[tup
 
 def reader(name: str, annotation) -> Callable:
     """Function that reads an option's text as its annotation demands."""
+    if is_text(annotation):
+        return functools.partial(read_text, name)
     kinds = set(get_args(annotation) or [annotation])
-    if kinds - {NoneType} == {str}:
-        return str
     if not kinds - {NoneType} <= set(NUMBERS):
         return parse_value
 
@@ -168,14 +174,34 @@ def reader(name: str, annotation) -> Callable:
     return read
 
 
+def is_text(annotation) -> bool:
+    """Whether an option takes a text."""
+    return set(get_args(annotation) or [annotation]) - {NoneType} == {str}
+
+
+def read_text(name: str, text: str) -> str:
+    """Read a text, as a rule a path, in which shells leave the ~ of ``--output=~/labels``.
+
+    Raises
+    ------
+    CaseError
+        If it is empty, as "$OUT" is where nobody has set it: a path would be the current folder.
+    """
+    if not text.strip():
+        raise CaseError(f"--{name} is empty; give a value, or leave it out.")
+    return os.path.expanduser(text) if text.startswith("~/") else text
+
+
 def parse_value(text: str):
     """Read the value of an option whose type is not fixed.
 
     As fire does, and as YAML does where fire does not: true, null, [left-right, inferior-superior]; a # is no comment.
-    A number with leading zeros, such as an id, stays text.
+    A number with leading zeros, such as an id, stays text, and ~/ becomes the home folder, as in `read_text`.
     """
     if text.lower() in WORDS:
         return WORDS[text.lower()]
+    if text.startswith("~/"):
+        return os.path.expanduser(text)
     if "#" in text or (text[:1] == "0" and text.isdigit() and len(text) > 1):
         return text
     value = DefaultParseValue(text)

@@ -136,6 +136,8 @@ def test_values_reach_the_function_under_their_names():
         ("audit D O --validation_fraction x", "--validation_fraction takes a number, not 'x'."),
         ("plan L O --force maybe", "--force takes true or false, not 'maybe'."),
         ("run two_stage D O --plan_spacing [5,5", "'[5,5' is neither a list nor a mapping"),
+        ("audit D --output_dir", "--output_dir needs a value; give one, or leave it out."),
+        ("predict B D --output --weights W", "--output needs a value; give one, or leave it out."),
     ],
 )
 def test_wrong_options_are_named_before_anything_runs(line, words, capsys, tmp_path, monkeypatch):
@@ -148,6 +150,20 @@ def test_wrong_options_are_named_before_anything_runs(line, words, capsys, tmp_p
     assert told.err.count("\n") == 1
     assert told.out == ""
     assert not (tmp_path / "O").exists()
+
+
+def test_an_empty_path_is_not_the_current_folder(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for line in (["audit", "D", ""], ["audit", "D", "--output_dir="], ["audit", "D", "--output-dir", " "]):
+        assert main(line) == 2
+        assert capsys.readouterr().err == "error: --output_dir is empty; give a value, or leave it out.\n"
+
+
+def test_a_home_folder_that_the_shell_has_left_is_found(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert read("audit", "~/data --output_dir=~/out")[0][:2] == ("/home/ann/data", "/home/ann/out")
+    assert read("run", "two_stage D W --teacher=~/weights")[1]["teacher"] == "/home/ann/weights"
+    assert read("picture", "a b c --title ~1.5")[0][3] == "~1.5"
 
 
 def test_what_fire_finds_wrong_ends_with_2(capsys, tmp_path, monkeypatch):

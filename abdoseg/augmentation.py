@@ -9,7 +9,7 @@ nnU-Net                      here                              parameters
 mirror, each axis            ``RandAnatomicalFlipd`` x 3       prob 0.5; left-right exchanges the ids of paired organs
 scaling                      ``RandZoomd``                     prob 0.2, 0.7 to 1.4, one factor for all axes
 rotation                     ``RandRotated``                   prob 0.2, -30 to 30 degrees about each axis
-crop to the patch            ``CenterSpatialCropd``            the patch, out of a larger crop, without padded corners
+crop to the patch            ``CenterSpatialCropd``            the patch, out of the crop of ``RandCropWithRoomd``
 Gaussian noise               ``RandGaussianNoised``            prob 0.1, deviation 0 to 0.1
 Gaussian blur                ``RandGaussianSmoothd``           prob 0.2 x 0.5, sigma 0.5 to 1 voxel, each axis its own
 multiplicative brightness    ``RandScaleIntensityd``           prob 0.15, factor 0.75 to 1.25
@@ -19,9 +19,10 @@ gamma of the inverted image  ``RandAdjustContrastd``           prob 0.1, 0.7 to 
 gamma                        ``RandAdjustContrastd``           prob 0.3, 0.7 to 1.5, mean and deviation kept
 ===========================  ================================  =======================================================
 
-Three differences: the flips come first, because a turned image has no anatomical axes any more; the factors of
-brightness, contrast and gamma are uniform, where nnU-Net draws as often below 1 as above; and a patch that is both
-zoomed and turned (4 %) is interpolated twice.
+Four differences: the flips come first, because a turned image has no anatomical axes any more; the factors of
+brightness, contrast and gamma are uniform, where nnU-Net draws as often below 1 as above; a patch that is both zoomed
+and turned (4 %) is interpolated twice; and low resolution is that of all axes, where nnU-Net leaves the coarsest axis
+of a flat patch (see `spatial_ranges`) as it is.
 """
 
 from collections.abc import Mapping

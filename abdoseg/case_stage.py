@@ -42,8 +42,9 @@ class CaseStage(ABC):
 
     Everything is written aside and renamed. ``summary/ID.json`` comes last: it holds the settings and the path, size
     and time of each input file, so that one that still fits, beside its label maps, proves the case up to date; such a
-    case is skipped. A case that raises a CaseError leaves no outputs and is set aside with its reason; the others go
-    on. Under torchrun each process takes its share of the cases (`take`).
+    case is skipped. While a case is in work, a summary without them stands there. A case that raises a CaseError leaves
+    no outputs and is set aside with its reason; the others go on. Under torchrun each process takes its share of the
+    cases (`take`).
 
     Parameters
     ----------
@@ -173,6 +174,8 @@ class CaseStage(ABC):
         found = read_summary(self._summary_path(case))
         if all(path.is_file() for path in self.maps(case)) and all(found.get(key) == state[key] for key in state):
             return found, False
+        # Killed from here on, the maps may no longer be those of an earlier summary, to whose settings one may go back.
+        write_json(self._summary_path(case), {"id": case["id"], "kind": case["kind"]})
         # Written last: a summary that fits its inputs proves that the maps are complete.
         summary = {**state, **self.work(case, inputs)}
         write_json(self._summary_path(case), summary)

@@ -142,6 +142,23 @@ def test_a_full_disk_stops_a_stage_and_no_case_is_blamed(cases, tmp_path):
         working.take(cases)
 
 
+def test_a_case_that_was_in_work_when_its_stage_was_stopped_is_done_again(cases, tmp_path):
+    stage(tmp_path).take(cases)
+    stopped = stage(tmp_path, add=2)
+    work = stopped.work
+
+    def fail(case, inputs):
+        work(case, inputs)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    stopped.work = fail
+    with pytest.raises(OSError, match="No space left"):
+        stopped.take(cases[:1])
+    assert copied(tmp_path, "1") == [3, 0, 0, 0]
+    assert stage(tmp_path).take(cases).up_to_date == 2  # with the earlier settings, which the summary told
+    assert copied(tmp_path, "1") == [2, 0, 0, 0]
+
+
 def test_a_mount_that_is_gone_stops_a_stage_and_costs_no_result(cases, tmp_path, monkeypatch):
     stage(tmp_path).take(cases)
     before = {path for path in (tmp_path / "out").rglob("*") if path.is_file()}

@@ -141,6 +141,24 @@ def test_cases_that_are_no_longer_wanted_go(datalist):
     ]
 
 
+def test_a_case_that_was_in_work_when_the_export_was_killed_goes_when_it_is_no_longer_wanted(datalist, monkeypatch):
+    work = ExportRawData.work
+
+    def killed(self, case, inputs):
+        summary = work(self, case, inputs)
+        if case["id"] == "0003":
+            raise KeyboardInterrupt
+        return summary
+
+    monkeypatch.setattr(ExportRawData, "work", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export(datalist)
+    monkeypatch.undo()
+    assert list(datalist.parents[1].rglob("labelsTr/0003.nii.gz"))
+    folder, _ = export(datalist, partial="skip")
+    assert not list(folder.rglob("0003*"))
+
+
 def test_the_tumor_needs_cases_that_know_all(datalist):
     with pytest.raises(CaseError, match=r"no training case knows all 14 classes.* export a merged data list"):
         export(datalist, classes="all")

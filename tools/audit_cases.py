@@ -56,6 +56,7 @@ def _finding(case: dict, output: Path) -> dict:
     kept = read_summary(path)
     if kept.get("state") == state and all((output / copy).is_file() for copy in kept["copies"].values()):
         return kept
+    path.unlink(missing_ok=True)  # killed from here on, the copies may no longer be those that it tells of
     try:
         finding = {"state": state, **examine(case, output)}
     except OSError:  # of writing: no fault of this case

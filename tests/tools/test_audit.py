@@ -1,5 +1,6 @@
 """The audit on small data sets in the FLARE23 layout: kinds, splits, statistics, and each fault set aside by name."""
 
+import errno
 import gzip
 import json
 import shutil
@@ -10,8 +11,11 @@ import numpy as np
 import pytest
 
 from abdoseg.datalist import load_cases
+from abdoseg.datasets import LabelConvention
 from abdoseg.files import CaseError
+from tools import audit_cases
 from tools.audit import audit
+from tools.audit_cases import examine_all
 
 SHAPE = (12, 10, 8)
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2.0, 0, 20], [0, 0, 5.0, 30], [0, 0, 0, 1]])
@@ -181,6 +185,27 @@ def test_chunk_folders_and_corrected_labels(flare, tmp_path):
     assert case["image"] == str(chunk / "0006_0000.nii.gz")
     assert case["label"] == str(fixed)
     assert case["annotated_classes"] == [1, 14]
+
+
+def test_a_label_that_was_in_work_when_the_audit_was_stopped_is_converted_again(tmp_path, monkeypatch):
+    add_case(tmp_path / "data", "0001", [1, 2])
+    case = {"id": "0001", "section": "training", "image": str(tmp_path / "data/imagesTr10/0001_0000.nii.gz")}
+    case["label"] = str(tmp_path / "data/labelsTr10/0001.nii.gz")
+
+    def drawn(*targets: int) -> list[int]:
+        convention = LabelConvention(dict(enumerate(targets, 1)))
+        list(examine_all([{**case, "source_labels": convention}], tmp_path, 1))
+        return np.unique(np.asarray(nib.load(tmp_path / "labels/0001.nii.gz").dataobj)).tolist()
+
+    def fail(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    assert drawn(3, 4) == [0, 3, 4]
+    monkeypatch.setattr(audit_cases, "write_json", fail)
+    with pytest.raises(OSError, match="No space left"):
+        drawn(5, 6)
+    monkeypatch.undo()
+    assert drawn(3, 4) == [0, 3, 4]
 
 
 def test_a_second_file_or_a_second_use_of_an_id_is_set_aside(flare, tmp_path):

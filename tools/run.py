@@ -197,6 +197,8 @@ def _do(
         print(f"{title}: {before['status']} already")
         return
     if before.get("key", key) != key:
+        # Killed while it is removed, what is left must not be taken for done when the earlier settings come back.
+        manifests.begin(stage, {**keys, stage.name: ""})
         _forget(stage)
     if reason := stage.missing_cases():
         manifests.write(stage.name, {"key": key, "status": "skipped", "reason": reason})

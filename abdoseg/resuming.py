@@ -42,7 +42,7 @@ class Resume:
         engine.add_event_handler(Events.STARTED, self.load)
         if engine.state.rank == 0:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.store)
-            engine.add_event_handler(Events.COMPLETED, self.finish)
+            engine.add_event_handler(Events.STARTED, self.finish_last)
 
     def load(self, engine: Engine) -> None:
         """Restore all objects and the engine's counters, if the file is there; CaseError if it does not fit."""
@@ -62,6 +62,11 @@ class Resume:
         """Write all objects and the engine's counters."""
         state = {name: source.state_dict() for name, source in self._all(engine).items()}
         write_state(self.path, {**state, "epoch": engine.state.epoch, "iteration": engine.state.iteration})
+
+    def finish_last(self, engine: Engine) -> None:
+        """Let `finish` come last of all: what other handlers do at the end, as a tracker does, may fail."""
+        if not engine.has_event_handler(self.finish, Events.COMPLETED):
+            engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def finish(self, engine: Engine) -> None:
         """Delete the file: the trained weights stand elsewhere."""

@@ -45,6 +45,29 @@ def test_a_resumed_training_ends_like_an_uninterrupted_one(tmp_path):
     assert not (tmp_path / "resume.pt").exists(), "a later training would go on from it"
 
 
+def test_what_fails_at_the_end_does_not_cost_the_training(tmp_path):
+    class Tracker:
+        """A handler behind the state's, whose server is gone when the training has ended."""
+
+        def attach(self, engine):
+            engine.add_event_handler(Events.COMPLETED, self.tell)
+
+        def tell(self):
+            raise ConnectionError("no server")
+
+    first = Training(max_epochs=2)
+    with pytest.raises(ConnectionError):
+        first.trainer(first.resume(tmp_path / "resume.pt"), Tracker()).run()
+    second = Training(max_epochs=2)
+    trainer = second.trainer(second.resume(tmp_path / "resume.pt"))
+    started = []
+    trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: started.append(engine.state.epoch))
+    trainer.run()
+    assert started == []
+    assert torch.equal(second.network.weight, first.network.weight)
+    assert not (tmp_path / "resume.pt").exists()
+
+
 def test_a_state_of_another_training_is_named(tmp_path):
     trained = Training()
     handler = trained.resume(tmp_path / "resume.pt")

@@ -23,8 +23,10 @@ def do_part(job: dict) -> int:
     job : see `tools.torchrun.Crew`.
     """
     result = Path(job["result"])
-    if "fault" in read_manifest(result):
-        return 2  # torchrun has started it again, but what a person has to mend stays as it is
+    if told := read_manifest(result):
+        # torchrun has started it again: what a person has to mend stays as it is, and what is done is done, though
+        # another process was lost while it ended.
+        return 2 if "fault" in told else 0
     stage = Stage(**job["stage"])
     if stage.run == "training":
         stage = replace(stage, configs=(*stage.configs, OVERLAY))

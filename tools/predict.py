@@ -207,9 +207,10 @@ def _begin(folder: Path, predictor, bundle: str, scans: Mapping, targets: Mappin
             f"{folder} holds label maps of other weights or settings ({made}); give another folder, or --overwrite to "
             "label them anew."
         )
-    anew = set() if not overwrite else set(targets) if same else set(targets) | set(seconds)
+    told = earlier.get("scans", {})  # of a call that was killed, some that are labeled have no seconds yet
+    anew = set() if not overwrite else set(targets) if same else {*targets, *seconds, *told}
     kept = {name: value for name, value in seconds.items() if name not in anew and (folder / f"{name}.nii.gz").exists()}
-    states = {name: state for name, state in earlier.get("scans", {}).items() if name not in anew}
+    states = {name: state for name, state in told.items() if name not in anew}
     states = {name: state for name, state in states.items() if (folder / f"{name}.nii.gz").exists()}
     states |= {name: scans[name].state() for name in targets if name in anew or not targets[name].exists()}
     manifest = {

@@ -20,8 +20,9 @@ from abdoseg.ranks import Alone
 from tests.tools.small_data import AFFINE, SHAPE, STUDENT, TEACHER, save_scan, save_weights
 from tools.chain import BUNDLES
 from tools.lock import sole_user
-from tools.predict import _label, predict
+from tools.predict import _begin, _label, predict
 from tools.predictor import Predictor
+from tools.scans import find_scans
 
 FINE_SEG = str(BUNDLES / "fine_seg")
 TEACHER_NNUNET = str(BUNDLES / "teacher_nnunet")
@@ -86,6 +87,20 @@ def test_the_manifest_names_no_label_map_that_is_gone(weights, scans, tmp_path):
     (out / "0001.nii.gz").unlink()
     predict(FINE_SEG, str(scans), str(out), str(weights / "student"), cases="0002")
     assert list(json.loads((out / "manifest.json").read_text())["seconds"]) == ["0002"]
+
+
+def test_labels_that_a_killed_call_had_not_told_of_yet_are_not_taken_for_those_of_other_weights(scans, tmp_path):
+    folder, found = tmp_path / "out", find_scans(scans)
+    targets = {name: folder / f"{name}.nii.gz" for name in found}
+    first, other = (
+        SimpleNamespace(key=key, checkpoint=f"{key}/model.pt", sha256=key, engine="torch") for key in ("first", "other")
+    )
+    _begin(folder, first, FINE_SEG, found, targets, False)
+    for target in targets.values():
+        target.touch()  # killed now: no seconds stand in the manifest
+    _begin(folder, other, FINE_SEG, {"0002": found["0002"]}, {"0002": targets["0002"]}, True)
+    assert not any(target.exists() for target in targets.values())
+    assert list(_begin(folder, other, FINE_SEG, found, targets, False)["scans"]) == ["0001", "0002"]
 
 
 def test_a_scan_that_has_changed_since_is_told(weights, scans, tmp_path, capsys):

@@ -114,10 +114,11 @@ class Stage:
 
 
 def _listing(folder: Path) -> str:
-    """Names, sizes and times of the files in a folder; CaseError if there is no such folder."""
+    """Names, sizes and times of the files in a folder, without hidden ones; CaseError if there is no such folder."""
     if not folder.is_dir():
         raise CaseError(f"{folder}: there is no such folder; give one that is there, or leave it out.")
-    states = ((path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file())
+    found = (path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith("."))
+    states = ((path.name, path.stat()) for path in found)
     return json.dumps([(name, state.st_size, state.st_mtime_ns) for name, state in states])
 
 

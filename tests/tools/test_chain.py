@@ -203,6 +203,17 @@ def test_what_was_made_of_something_older_is_outdated(tmp_path):
     assert found() == {"teacher"}
 
 
+def test_hidden_files_of_an_input_folder_decide_nothing(tmp_path):
+    stage = Stage("merge", inputs=(str(tmp_path),))
+    (tmp_path / "0001.nii.gz").write_text("labels")
+    before = stage.key({}, "data")
+    for name in (".tmp-1-0002.nii.gz", ".lock"):
+        (tmp_path / name).touch()  # of a process that was killed while it labeled there
+    assert stage.key({}, "data") == before
+    (tmp_path / "0002.nii.gz").touch()
+    assert stage.key({}, "data") != before
+
+
 def test_a_manifest_that_is_none_is_named(tmp_path):
     path = tmp_path / "manifest.json"
     assert read_manifest(path) == {}

@@ -7,6 +7,7 @@ from pathlib import Path
 from abdoseg.datalist import load_cases, write_datalist
 from abdoseg.files import CaseError
 from abdoseg.labels import ORGAN_IDS
+from tools.lock import sole_user
 from tools.pipeline import load_pipeline
 from tools.run import run_stages
 
@@ -66,19 +67,20 @@ def starter(
         from tools.starter_install import install_weights
 
         return install_weights(root)
-    maps = anatomy_list(
-        root,
-        None if anatomies is None else Path(anatomies),
-        _names(leave_out),
-        phantoms,
-        phantom_share,
-        heads,
-        head_share,
-    )
     from tools.starter_scans import outside_list, scan_list
 
-    tests = None if scans is None else str(scan_list(root, Path(scans)))
-    empty = None if outside is None else str(outside_list(root, Path(outside)))
+    with sole_user(root):  # the lists are also those of a run that may be at work in the folder
+        maps = anatomy_list(
+            root,
+            None if anatomies is None else Path(anatomies),
+            _names(leave_out),
+            phantoms,
+            phantom_share,
+            heads,
+            head_share,
+        )
+        tests = None if scans is None else str(scan_list(root, Path(scans)))
+        empty = None if outside is None else str(outside_list(root, Path(outside)))
     given = {
         "work_dir": str(root),
         "anatomies": str(maps),

@@ -64,19 +64,26 @@ def install_weights(root: Path, bundles: Path = BUNDLES) -> dict:
         if read_manifest(root / "manifests" / f"{stage}.json").get("status") != "done":
             raise CaseError(f"{root}: stage {stage} is not done; run `starter` on this folder to its end first.")
     prepared = {bundle: _prepare(root, stage, bundle) for stage, bundle in STAGES.items()}
-    for bundle, folder in prepared.items():
-        target = bundles / bundle / "models" / STARTER
+    targets = {bundle: bundles / bundle / "models" / STARTER for bundle in prepared}
+    for bundle, target in targets.items():  # beside those that are there: the disk may be full
+        shutil.rmtree(_aside(target), ignore_errors=True)
+        shutil.copytree(prepared[bundle], _aside(target))
+    for target in targets.values():
         shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(folder, target)
+        _aside(target).rename(target)
         size = (target / "model.pt").stat().st_size
         print(f"{target / 'model.pt'}: {size / 1e6:.1f} MB, sha256 {file_hash(target / 'model.pt')[:12]}")
     return {"installed": {bundle: file_hash(folder / "model.pt") for bundle, folder in prepared.items()}}
 
 
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}")
+
+
 def _prepare(root: Path, stage: str, bundle: str) -> Path:
     """Write what is to be installed into a folder of the work folder, and give that."""
     source, target = root / stage / "weights", root / "installed" / bundle
+    shutil.rmtree(target, ignore_errors=True)  # with what a killed call was writing
     if arm := CARD_TABLES[stage]:
         _check_scored(root, arm, source / "model.pt")
     architecture = read_architecture(source / ARCHITECTURE_FILE, {})

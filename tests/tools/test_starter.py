@@ -17,6 +17,7 @@ from tests.bundles.tiny import TINY_PLAN
 from tests.dicom.written import volume, write_series
 from tests.synthesis.small import SPACING, block_tissues
 from tests.tools.test_dicom_scans import real
+from tools.lock import sole_user
 from tools.pipeline import load_pipeline
 from tools.starter import CHAIN, anatomy_list, starter
 from tools.starter_scans import outside_list, scan_list
@@ -41,6 +42,14 @@ def test_anatomies_have_weights_and_those_of_tests_are_left_out(maps, tmp_path):
         anatomy_list(tmp_path / "work", maps, ("other",), 0, 0.2)
     with pytest.raises(CaseError, match="There is nothing to learn from"):
         anatomy_list(tmp_path / "work", None, (), 0, 0.2)
+
+
+def test_the_lists_of_a_run_that_is_at_work_are_not_replaced(maps, tmp_path):
+    path = anatomy_list(tmp_path / "work", maps, (), phantoms=0, phantom_share=0.2)
+    before = path.read_bytes()
+    with sole_user(tmp_path / "work"), pytest.raises(CaseError, match="is at work in this folder"):
+        starter(str(tmp_path / "work"), anatomies=str(maps), leave_out="tested", phantoms=0)
+    assert path.read_bytes() == before
 
 
 def test_phantoms_share_their_part(maps, tmp_path):

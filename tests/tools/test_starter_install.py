@@ -51,6 +51,7 @@ def finished(root):
 
 def test_weights_are_installed_in_half_precision_with_their_card(tmp_path):
     root, bundles = finished(tmp_path / "work"), tmp_path / "bundles"
+    write_json(root / "installed" / "fine_seg" / ".tmp-1-model.pt", "of a call that was killed while it wrote")
     installed = install_weights(root, bundles)["installed"]
     assert sorted(installed) == ["coarse_seg", "fine_seg", "teacher_nnunet"]
     for name, stage in (("teacher_nnunet", "teacher"), ("fine_seg", "fine")):
@@ -76,6 +77,15 @@ def test_weights_are_installed_in_half_precision_with_their_card(tmp_path):
     assert "In head, outside the abdomen, it finds 2.0 mL (liver 2.0)" in card
     assert "spleen" not in card
     assert "Not scored on any real scan" in (starter_folder("teacher_nnunet", bundles) / "model_card.md").read_text()
+    # Where one does not fit on its disk, the others stay as they were.
+    (bundles / "teacher_nnunet" / "models" / "starter" / "kept").touch()
+    shutil.move(bundles / "fine_seg", bundles / "moved")
+    (bundles / "fine_seg").touch()
+    with pytest.raises(OSError, match="fine_seg"):
+        install_weights(root, bundles)
+    assert (bundles / "teacher_nnunet" / "models" / "starter" / "kept").exists()
+    (bundles / "fine_seg").unlink()
+    shutil.move(bundles / "moved", bundles / "fine_seg")
     # A student that was trained on since has no figures.
     labeled = root / "predictions" / "student" / "manifest.json"
     write_json(labeled, {"sha256": file_hash(root / "fine" / "weights" / "model.pt")})

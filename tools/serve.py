@@ -143,6 +143,8 @@ def unpack_copies(archives: dict[str, Path], work: Path) -> list[str]:
             _unpack_into(path, target)
             served[name] = sha256
             write_json(record, served)
+        for compiled in sorted(target.rglob("__pycache__")):  # by an earlier server: it would count as foreign code
+            shutil.rmtree(compiled)
         if not (target / "configs" / "inference.yaml").exists():
             print(f"{name} has no network; it is not served.")
             continue

@@ -1,5 +1,6 @@
 """What the label server is given: copies of packed bundles, which keep what was trained into them."""
 
+import py_compile
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +12,7 @@ from tests.zoo.packing import rewritten, with_entry
 from tools.archive import write_archive
 from tools.pack import write_manifest
 from tools.serve import find_archives, readable_scans, serve, unpack_copies
+from tools.trust import foreign_code
 
 
 def packed(folder: Path, name: str, version: str = "0.1.0", code: str = "", network: bool = True) -> Path:
@@ -70,6 +72,18 @@ def test_what_was_trained_into_a_copy_stays_and_the_zip_is_not_touched(tmp_path)
     told = refusal(unpack_copies, other, work)
     assert told.startswith(f"{weights.parents[1]} was not unpacked from {other['fine_seg']} as it is now, and may ")
     assert weights.read_text() == "trained"
+
+
+def test_what_the_server_has_compiled_is_no_foreign_code_when_it_starts_again(tmp_path):
+    archives, work = {"fine_seg": packed(tmp_path, "fine_seg")}, tmp_path / "label"
+    unpack_copies(archives, work)
+    copy = work / "app" / "model" / "fine_seg"
+    before = foreign_code(copy)
+    compiled = py_compile.compile(str(copy / "abdoseg" / "__init__.py"))
+    assert len(foreign_code(copy)) == len(before) + 1
+    unpack_copies(archives, work)
+    assert foreign_code(copy) == before
+    assert not Path(compiled).exists()
 
 
 def test_bundles_of_two_versions_of_abdoseg_are_not_served_together(tmp_path):

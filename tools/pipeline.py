@@ -37,7 +37,8 @@ def load_pipeline(name: str, preset: str | None, values: dict) -> list[Stage]:
     Raises
     ------
     CaseError
-        For an unknown chain, preset or parameter, or a value of another type; the message names what is allowed.
+        For an unknown chain, preset or parameter, a value of another type, or a work folder whose name no config can
+        hold; the message names what is allowed.
     """
     content = _read(name)
     presets = content["presets"]
@@ -47,6 +48,10 @@ def load_pipeline(name: str, preset: str | None, values: dict) -> list[Stage]:
     unknown = set(values) - set(parameters) - {"data_dir", "work_dir"}
     if unknown:
         raise CaseError(f"Chain {name} has no parameter {', '.join(sorted(unknown))}. It has: {', '.join(parameters)}.")
+    if "#" in str(values.get("work_dir")):
+        raise CaseError(
+            f"{values['work_dir']}: MONAI's configs take # in a path for ::; give a work folder without it."
+        )
     parameters |= {
         key: _checked(key, value, parameters.get(key), content["choices"].get(key)) for key, value in values.items()
     }

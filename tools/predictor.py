@@ -61,8 +61,8 @@ class Predictor:
         parser.read_meta(str(bundle / "configs" / "metadata.json"))
         _check_overrides(overrides, parser, config)
         _check_kind(self.checkpoint.with_name(ARCHITECTURE_FILE), parser, bundle)
-        places = {"bundle_root": str(bundle), "ckpt_dir": str(self.checkpoint.parent), "output_dir": str(output)}
-        parser.update({**places, **overrides})
+        places = {"bundle_root": bundle, "ckpt_dir": self.checkpoint.parent, "output_dir": output}
+        parser.update({**{name: _as_it_is(path) for name, path in places.items()}, **overrides})
         try:
             self._build(parser)
         except Exception as error:
@@ -116,6 +116,11 @@ class Predictor:
         """Bring the labels to the scan's own grid and write them."""
         item, postprocessing = labeled
         postprocessing(item)
+
+
+def _as_it_is(path: Path) -> str | Path:
+    """A path for a config: in a text MONAI would take every # for its own ::, and labels would go to another folder."""
+    return path if "#" in str(path) else str(path)
 
 
 def _overlay(folder: Path, name: str) -> Path:

@@ -147,6 +147,13 @@ def test_a_work_folder_may_have_any_name():
     assert (first.get_parsed_content("previous_dir"), first.get_parsed_content("discard")) == (None, 0.0)
 
 
+def test_a_work_folder_whose_name_no_config_can_hold_is_refused_at_once():
+    assert ConfigParser({"a": "/data/ward #3"}).get_parsed_content("a") == "/data/ward ::3"
+    with pytest.raises(CaseError, match="/data/ward #3: MONAI's configs take # in a path for ::; give a work folder"):
+        load_pipeline("two_stage", None, {**PLACES, "work_dir": "/data/ward #3"})
+    assert load_pipeline("two_stage", None, {**PLACES, "data_dir": "/data/ward #3"})
+
+
 @pytest.mark.parametrize(
     ("chain", "name", "choices", "wrong"),
     [

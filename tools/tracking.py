@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from abdoseg.files import CaseError, write_json
+from abdoseg.files import CaseError, atomic_path, write_json
 from tools.chain import Stage
 
 LONGEST_VALUE = 500
@@ -34,9 +34,14 @@ class Store:
         folder = folder.absolute()
         # MONAI's handler lets the environment decide, too.
         named = os.environ.get("MLFLOW_TRACKING_URI") or (where if where != "mlflow" else None)
-        self.uri = named or f"sqlite:///{folder / 'mlruns.db'}"
+        database = folder / "mlruns.db"
+        self.uri = named or f"sqlite:///{database}"
         self.experiment_name = experiment
         folder.mkdir(parents=True, exist_ok=True)
+        if not named and not database.exists():
+            # MLflow makes its tables in seconds, one change after the other, and cannot go on where it was killed.
+            with atomic_path(database) as temporary:
+                mlflow.MlflowClient(f"sqlite:///{temporary}")
         mlflow.set_tracking_uri(self.uri)
         self.client = mlflow.MlflowClient(self.uri)
         with self.named_faults():

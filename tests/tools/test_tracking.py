@@ -27,6 +27,7 @@ from tools.chain import BUNDLES
 from tools.pipeline import load_pipeline
 from tools.predict import predict
 from tools.run import missing_stages, run, run_stages
+from tools.tracking import Store
 from tools.verify import verify
 
 
@@ -111,6 +112,16 @@ def test_a_server_that_is_gone_when_a_stage_is_done_does_not_cost_its_result(tmp
     assert missing_stages(stages, "data", Path(work)) == []
     run_stages(stages, "data", Path(work))
     assert (Path(work) / "own.json").stat().st_mtime_ns == scored
+
+
+def test_a_database_that_was_being_made_when_the_chain_was_stopped_is_made_anew(tmp_path, monkeypatch):
+    def stopped(engine):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mlflow.store.db.utils._upgrade_db", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        Store("mlflow", tmp_path, "chain")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_prediction_is_a_run_of_its_bundles_experiment(tmp_path):

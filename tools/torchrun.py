@@ -24,6 +24,8 @@ MAX_RESTARTS = 3
 JOIN_SECONDS = 600
 # Until then, what another machine wrote is seen in a shared file system.
 VISIBLE_SECONDS = 60
+# So long the first machine waits at the end for those that have joined: they look often, and one may be lost.
+LEAVE_SECONDS = 10
 POLL_SECONDS = 0.3
 
 
@@ -74,6 +76,8 @@ class Crew:
     def leading(self) -> Iterator[None]:
         """Within the block, the other machines are told what to join in; at its end, that it is over.
 
+        One that is slower to start than all the stages are to do is waited for: it would take the end for a fault.
+
         Raises
         ------
         CaseError
@@ -92,9 +96,10 @@ class Crew:
             raise
         finally:
             self._tell({"over": True, "fault": fault})
-            deadline = time.monotonic() + 10  # they look often; one that is gone is not waited for
-            while self._store.add("left", 0) < self.nnodes - 1 and time.monotonic() < deadline:
-                time.sleep(POLL_SECONDS)
+            if fault is None and not self._have("joined", 0):
+                print("all is done; the machines that have not joined yet are waited for, to tell them", flush=True)
+                self._have("joined", JOIN_SECONDS)
+            self._have("left", LEAVE_SECONDS)
 
     def perform(self, stage: Stage, tracking: dict) -> dict:
         """Do a stage with all processes of all machines; see `tools.perform.perform`.
@@ -133,6 +138,7 @@ class Crew:
             If the first machine cannot be reached, dies, or ends with an error.
         """
         self._store = self._connect(False)
+        self._store.add("joined", 1)
         last = None
         while not (word := self._hear()).get("over"):
             if word.get("id") not in (None, last):
@@ -144,6 +150,13 @@ class Crew:
         if word["fault"]:
             raise CaseError(f"{self.endpoint}: the chain there has ended: {word['fault']}")
         return {}
+
+    def _have(self, what: str, seconds: float) -> bool:
+        """Wait until all other machines have "joined" or "left"; False if they have not by then."""
+        deadline = time.monotonic() + seconds
+        while not (done := self._store.add(what, 0) >= self.nnodes - 1) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        return done
 
     def _connect(self, serve: bool):
         from torch.distributed import TCPStore  # imports torch, which takes seconds

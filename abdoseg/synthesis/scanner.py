@@ -171,7 +171,10 @@ def _circle(frame: Frame, radius: float) -> np.ndarray:
 
 def _thick_slices(image: np.ndarray, voxels: float) -> np.ndarray:
     """Average over ``voxels`` slices, keep every such slice, and interpolate between them."""
-    averaged = uniform_filter1d(image, max(2, round(voxels)), 2, mode="nearest")
+    width = max(2, round(voxels))
+    averaged = uniform_filter1d(image, width, 2, mode="nearest")
+    if width % 2 == 0:  # its middle lies between two slices: half a slice below, then half a slice above
+        averaged = (averaged + uniform_filter1d(image, width, 2, mode="nearest", origin=-1)) / 2
     count = image.shape[2]
     kept = np.arange(0, count - 1 + voxels, voxels)
     kept = np.minimum(np.rint(kept), count - 1).astype(int)

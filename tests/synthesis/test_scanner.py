@@ -50,6 +50,13 @@ def test_thick_slices_are_averages():
     assert 3 <= np.count_nonzero((profile > 1) & (profile < 99)) <= 8
 
 
+@pytest.mark.parametrize("thickness", [6.0, 9.0, 12.0])
+def test_thick_slices_stay_in_their_place(thickness):
+    ramp = np.broadcast_to(np.arange(40, dtype=np.float32), FRAME.size)
+    image = acquire(ramp, FRAME, Scanner(thickness_mm=thickness))
+    np.testing.assert_allclose(image[:, :, 8:-8], ramp[:, :, 8:-8], atol=1e-4)
+
+
 def test_streaks_are_constant_along_their_angle_and_differ_from_slice_to_slice():
     image = acquire(np.zeros(FRAME.size, np.float32), FRAME, Scanner(streaks=Streaks(0.0, 10.0, 1)))
     assert (image == image[:1]).all()

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import nibabel as nib
 import numpy as np
 
 from abdoseg.nifti import in_file_order, write_nifti
+
+logger = logging.getLogger(__name__)
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.ENOTCONN)
 LONGEST_TAIL = 50  # characters, of at most four bytes each
@@ -31,9 +34,16 @@ def is_of_the_disk(error: BaseException | None) -> bool:
 
 
 def walk(root: str | os.PathLike) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Go through a folder and those below it as `os.walk` does, by name, also where they are links; each once."""
+    """Go through a folder and those below it as `os.walk` does, by name, also where they are links; each once.
+
+    A folder that cannot be read, for want of permission as a rule, is passed over with a warning.
+    """
+
+    def pass_over(error: OSError) -> None:
+        logger.warning("%s: passed over, this folder cannot be read (%s).", error.filename, error.strerror)
+
     seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=pass_over, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()

@@ -35,6 +35,21 @@ def test_links_to_folders_are_followed_once(tmp_path):
     assert found == [("data", []), ("data/a", ["3"]), ("data/b", ["1", "2"])]
 
 
+def test_a_folder_that_cannot_be_read_is_passed_over_with_a_warning(tmp_path):
+    (tmp_path / "studies" / "ann").mkdir(parents=True)
+    (tmp_path / "studies" / "otto").mkdir(mode=0)
+    code = (
+        "import os; from abdoseg.files import walk\n"
+        "if os.geteuid() == 0: os.seteuid(65534)  # root may read all\n"
+        "print([str(folder) for folder, _, _ in walk('.')])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "studies", capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "['.', 'ann']\n"
+    assert told.stderr == "./otto: passed over, this folder cannot be read (Permission denied).\n"
+
+
 def test_what_a_killed_process_was_writing_is_no_file_of_the_folder(tmp_path):
     code = (
         "import os, signal, sys; from abdoseg.files import atomic_path\n"

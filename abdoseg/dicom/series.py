@@ -91,8 +91,8 @@ class Series:
 def find_series(root: str | os.PathLike) -> list[Series]:
     """Give the series whose files lie below a folder, at any depth, in the order of their paths.
 
-    Files that are not DICOM, DICOMDIR and hidden files are passed over, broken ones with a warning. Files without a
-    series UID, as some de-identification leaves them, are one series a folder.
+    Files that are not DICOM, DICOMDIR and hidden files are passed over, broken ones and what cannot be read with a
+    warning. Files without a series UID, as some de-identification leaves them, are one series a folder.
 
     Raises
     ------
@@ -158,7 +158,8 @@ def _is_dicom(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
-    except OSError:
+    except OSError as error:
+        logger.warning("%s: passed over, this file cannot be read (%s).", path, error.strerror)
         return False
 
 

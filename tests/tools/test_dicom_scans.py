@@ -139,11 +139,13 @@ def test_series_of_one_study_and_one_folder(tmp_path, capsys):
     assert all(name.startswith("p_thin_") for name in both)
 
 
-def test_folders_of_patients_may_be_links(tmp_path):
+def test_folders_of_patients_may_be_links(tmp_path, caplog):
     write_series(volume(), tmp_path / "disk" / "ann")
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "ann").symlink_to(tmp_path / "disk" / "ann")
+    (tmp_path / "studies" / "otto.dcm").symlink_to(tmp_path / "gone.dcm")
     assert list(find_dicom_scans(tmp_path / "studies")) == ["ann"]
+    assert "otto.dcm: passed over, this file cannot be read (No such file or directory)." in caplog.text
 
 
 def test_names_of_many_series_take_a_look_at_each_not_at_each_pair(tmp_path):

@@ -11,7 +11,7 @@ from abdoseg.ranks import Alone, Ranks, join
 from tools.chain import check_tracking, read_manifest, versions
 from tools.faults import reason_of
 from tools.lock import LOCK_FILE, sole_user
-from tools.scans import find_scans
+from tools.scans import ENDINGS, find_scans
 from tools.starter_weights import starter_notice
 from tools.stream import Passage, Progress, ended_like_ctrl_c, stream
 from tools.trust import check_trusted
@@ -67,6 +67,8 @@ def predict(
             --mirror_axes "[]" or --device cpu.
     """
     check_tracking(tracking)
+    if output.endswith(ENDINGS):
+        raise CaseError(f"--output {output} is the name of a file; give a folder, for label maps of the scans' names.")
     ranks, folder = join(), Path(output)
     find = partial(find_scans, Path(input), section, kind, cases, series)
     load = partial(_load, Path(bundle), folder, Path(weights) if weights else None, overrides, overlay)

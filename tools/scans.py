@@ -7,6 +7,8 @@ from pathlib import Path
 from abdoseg.datalist import case_id, load_cases
 from abdoseg.files import CaseError
 
+ENDINGS = (".nii.gz", ".nii")
+
 
 @dataclass(frozen=True)
 class NiftiScan:
@@ -81,7 +83,7 @@ def find_scans(
             what = "no scan (.nii or .nii.gz, or DICOM)"
     elif source.exists():
         paths = [str(source)] if is_scan(source) else []
-        what = "no scan (.nii or .nii.gz) or data list (.json)"
+        what = "no scan (.nii or .nii.gz) or data list (.json); of a DICOM series, name the folder"
     else:
         raise CaseError(f"{source} does not exist; --input takes a scan, a folder of scans or a data list.")
     if not paths:
@@ -106,5 +108,15 @@ def _only(scans: dict, cases: str | None, source: Path) -> dict:
 
 
 def is_scan(path: Path) -> bool:
-    """Whether a file is a NIfTI file that is not hidden."""
-    return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
+    """Whether a file is a NIfTI file that is not hidden.
+
+    Raises
+    ------
+    CaseError
+        If its ending is in capitals: not all that reads its folder would take it, MONAI Label for one.
+    """
+    if path.name.startswith(".") or not path.name.lower().endswith(ENDINGS):
+        return False
+    if not path.name.endswith(ENDINGS):
+        raise CaseError(f"{path}: its ending is in capitals; rename it to end in .nii or .nii.gz.")
+    return True

@@ -6,6 +6,7 @@ from pathlib import Path
 from abdoseg.datalist import case_id, load_cases
 from abdoseg.files import CaseError
 from abdoseg.labels import CLASS_IDS, NAMES
+from tools.scans import is_scan
 
 
 def find_pairs(
@@ -61,7 +62,7 @@ def _references(references: Path, section: str) -> dict[str, Path]:
 def _label_maps(folder: Path) -> dict[str, Path]:
     found = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.name.endswith((".nii", ".nii.gz")):
+        if not is_scan(path):
             continue
         case = case_id(path)
         if case in found:

@@ -3,6 +3,9 @@
 import os
 import shutil
 
+import pytest
+
+from abdoseg.files import CaseError
 from tests.tools.small_data import COARSE, save_scan, save_weights
 from tools.chain import BUNDLES
 from tools.predict import predict
@@ -14,3 +17,10 @@ def test_folders_may_have_any_name(tmp_path):
     shutil.copytree(save_weights(tmp_path / "weights", COARSE), weights)
     predict(str(BUNDLES / "coarse_seg"), str(scan), str(out), str(weights))
     assert sorted(os.listdir(out)) == ["0001.nii.gz", "manifest.json"]
+
+
+def test_the_name_of_a_file_is_no_folder_for_label_maps(tmp_path):
+    scan = save_scan(tmp_path / "0001_0000.nii.gz")
+    with pytest.raises(CaseError, match=r"labels\.nii\.gz is the name of a file; give a folder, for label maps of the"):
+        predict(str(BUNDLES / "coarse_seg"), str(scan), str(tmp_path / "labels.nii.gz"))
+    assert os.listdir(tmp_path) == [scan.name]

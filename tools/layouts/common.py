@@ -10,15 +10,15 @@ import yaml
 from abdoseg.datalist import case_id
 from abdoseg.datasets import LabelConvention, declared_convention, ids_in
 from abdoseg.files import CaseError, walk
+from tools.scans import is_scan
 
-ENDINGS = (".nii.gz", ".nii")
 KNOWN = Path(__file__).with_name("known.yaml")
 
 
 def volumes_in(folder: Path) -> Iterable[Path]:
     """Give the NIfTI files in a folder and in folders inside it, in order, but no hidden ones."""
-    names = ((path, name) for path, folders, files in walk(folder) for name in (*folders, *files))
-    return sorted(path / name for path, name in names if name.endswith(ENDINGS) and name[0] != ".")
+    found = (path / name for path, folders, files in walk(folder) for name in (*folders, *files))
+    return sorted(path for path in found if is_scan(path))
 
 
 def files_by_id(paths: Iterable[Path], key: str, excluded: list[dict]) -> dict[str, Path]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from abdoseg.datasets import LabelConvention, named_convention
 from abdoseg.files import CaseError
-from tools.layouts.common import ENDINGS, files_by_id, pair, read_dataset_json, with_convention
+from tools.layouts.common import files_by_id, pair, read_dataset_json, with_convention
+from tools.scans import ENDINGS, is_scan
 
 LOOKED_FOR = "dataset.json with file_ending, imagesTr/ID_0000.nii.gz and labelsTr/ID.nii.gz"
 
@@ -39,7 +40,7 @@ def find(root: Path, convention: LabelConvention | None) -> tuple[list[dict], li
 def _files(folder: Path, ending: str) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name.endswith(ending) and path.name[0] != ".")
+    return sorted(path for path in folder.iterdir() if is_scan(path) and path.name.endswith(ending))
 
 
 def _values(dataset: dict, root: Path) -> dict[str, list[int]]:

@@ -23,6 +23,8 @@ def picture(scan: str, labels: str, output: str, title: str = "labels", truth: s
         truth: Label map to compare with; it is drawn beside the other and outlined in white on it, and it chooses the
             slices.
     """
+    if Path(output).suffix.lower() != ".png":
+        raise CaseError(f"--output {output} is no picture; name one that ends in .png.")
     from tools.report_figures import overlay_figure  # imports matplotlib, which takes seconds
 
     image = open_volume(scan)

@@ -38,6 +38,17 @@ def test_labels_of_another_grid_are_refused(moved, tmp_path, capsys):
     assert ("does not lie on the grid" in capsys.readouterr().err) == bool(moved)
 
 
+def test_a_picture_never_takes_the_place_of_a_volume(tmp_path, capsys):
+    scan, labels, truth = (tmp_path / f"{name}.nii.gz" for name in ("a", "labels", "truth"))
+    save_scan(scan)
+    for path in (labels, truth):
+        save(path, labels_of((1,)))
+    before = truth.read_bytes()
+    assert main(["picture", str(scan), str(labels), str(truth)]) == 2  # all volumes of a folder, or --truth forgotten
+    assert capsys.readouterr().err == f"error: --output {truth} is no picture; name one that ends in .png.\n"
+    assert truth.read_bytes() == before
+
+
 def test_a_broken_scan_is_named_in_one_sentence(tmp_path, capsys):
     labels = save(tmp_path / "labels.nii.gz", labels_of((1,)))
     scan = save_scan(tmp_path / "a_0000.nii.gz")

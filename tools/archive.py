@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path
 
 from abdoseg.files import CaseError, atomic_path
@@ -45,6 +46,8 @@ def unpack(path: Path, folder: Path) -> tuple[Path | None, list[str]]:
     CaseError
         If there is no such zip.
     """
+    if path.is_dir():
+        raise CaseError(f"{path} is a folder; name a zip that `python -m tools pack` wrote.")
     if not path.is_file():
         raise CaseError(f"{path} does not exist; write it with `python -m tools pack`.")
     try:
@@ -54,7 +57,7 @@ def unpack(path: Path, folder: Path) -> tuple[Path | None, list[str]]:
             folder.mkdir(parents=True, exist_ok=True)
             archive.extractall(folder)
             (name,) = {entry.filename.split("/")[0] for entry in archive.infolist()}
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
         return None, [f"the zip is damaged: {error}."]
     faults = manifest_faults(folder / name)
     if faults:

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import yaml
+
 from abdoseg.files import CaseError
 
 # A worker process of a DataLoader hands its error over as the text of a traceback.
@@ -13,10 +15,11 @@ def fault_of(error: BaseException) -> str | None:
     """Sentence that tells the user what to mend; None for a fault of the program, whose traceback is wanted.
 
     MONAI wraps what a part of a config raises ("Failed to instantiate ...", "applying transform ..."): the sentence is
-    that of the outermost CaseError, or OSError (no space left, permission denied), among the causes.
+    that of the outermost CaseError, OSError (no space left, permission denied), or YAMLError, which tells file and line
+    of a config, among the causes.
     """
     while error is not None:
-        if isinstance(error, CaseError | OSError):
+        if isinstance(error, CaseError | OSError | yaml.YAMLError):
             return " ".join(str(error).split())
         if found := WORKER_FAULT.search(str(error)):
             return found[1]

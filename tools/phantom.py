@@ -84,6 +84,7 @@ def phantom(
         "min_strong": _whole("min_strong", min_strong),
         "orientation": orientation,
     }
+    workers = _whole("workers", workers)
     common = PhantomSettings(size=size, difficulty=difficulty, orientation=orientation)
     root = Path(str(output_dir))
     jobs = plan_jobs(settings)
@@ -91,7 +92,7 @@ def phantom(
     todo = [job for job in jobs if job.case not in done or not all(p.is_file() for p in _paths(root, job).values())]
     if todo:
         root.mkdir(parents=True, exist_ok=True)
-        _make(root, todo, settings, common, done, int(workers))
+        _make(root, todo, settings, common, done, workers)
     records = {job.case: done[job.case] for job in jobs}
     if todo or not (root / "phantom.json").is_file():
         write_json(root / "phantom.json", {"settings": settings, "cases": records})

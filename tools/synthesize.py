@@ -61,8 +61,8 @@ def synthesize(
         raise CaseError(f"Unknown phase {phase!r}. Use one of: {', '.join(PHASES)}.")
     if not cases > 0 or seed < 0 or phantoms < 0:
         raise CaseError(f"cases is {cases}, seed {seed}, phantoms {phantoms}; they must be at least 1, 0 and 0.")
-    size = tuple(float(s) for s in (spacing if isinstance(spacing, tuple | list) else [spacing] * 3))
-    if len(size) != 3 or min(size) <= 0:
+    size = tuple(spacing) if isinstance(spacing, tuple | list) else (spacing,) * 3
+    if len(size) != 3 or not all(isinstance(edge, int | float) and edge > 0 for edge in size):
         raise CaseError(f"spacing is {spacing}; give one number above 0, or three as x,y,z, in mm.")
     if scans is not None:
         if input is None:
@@ -71,12 +71,12 @@ def synthesize(
         make = partial(_recontrast, phase=phase)
     else:
         sources = _anatomies(None if input is None else Path(input), Path(output_dir), phantoms, seed)
-        make = _Renderer(size, phase, tumor_share)
+        make = _Renderer(tuple(map(float, size)), phase, tumor_share)
     settings = {
         "version": VERSION,
         "sources": sorted(sources),
         "seed": seed,
-        "spacing": None if scans else list(size),
+        "spacing": None if scans else list(map(float, size)),
         "phase": phase,
         "tumor_share": None if scans else tumor_share,
     }

@@ -79,7 +79,8 @@ def read_class_map(file: str | os.PathLike | None, labels: list[str]) -> list[in
     if not path.is_file():
         raise CaseError(f"{path} does not exist; --class_map takes a YAML or JSON file of names or ids.")
     try:
-        content = json.loads(path.read_text()) if path.suffix == ".json" else yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark before the text
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
         raise CaseError(f"{path} is neither YAML nor JSON ({' '.join(str(error).split())}).") from error
     if not isinstance(content, dict) or not content:

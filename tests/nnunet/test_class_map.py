@@ -53,6 +53,8 @@ def test_a_file_decides_alone(tmp_path):
     assert read_class_map(tmp_path / "map.yaml", LABELS) == [0, 0, 2, 13, 0]
     (tmp_path / "map.json").write_text(json.dumps({"spleen": "Spleen", "2": "kidney_right", "3": None}))
     assert read_class_map(tmp_path / "map.json", LABELS) == [0, 3, 2, 0, 0]
+    (tmp_path / "map.json").write_text(json.dumps({"spleen": "Spleen"}), encoding="utf-8-sig")  # as on Windows
+    assert read_class_map(tmp_path / "map.json", LABELS) == [0, 3, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

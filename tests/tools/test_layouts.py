@@ -102,6 +102,8 @@ FAULTS = {
     "none ours": ("nnunet", {"labels": {"background": 0, "colon": 1}}, r"none of its labels \(colon\) is one of our"),
     "no names": ("nnunet", {"labels": {"liver": "one"}}, "'labels' maps names to whole numbers"),
     "MR": ("decathlon", {"modality": {"0": "T2", "1": "ADC"}}, "the scans are T2, ADC; only data sets of CT"),
+    "MR in a word": ("decathlon", {"modality": "MRI"}, "the scans are MRI; only data sets of CT"),
+    "turned names": ("decathlon", {"labels": {"liver": 1}}, "'labels' maps whole numbers to names, for example"),
     "unlisted": ("decathlon", {"training": ["./imagesTr/liver_0.nii.gz"]}, 'an "image" and a "label" for each case'),
 }  # fmt: skip
 
@@ -139,6 +141,13 @@ def test_a_dataset_json_that_was_written_on_windows_is_read(tmp_path):
     for case in content["training"]:
         case |= {key: value.replace("/", "\\") for key, value in case.items()}
     path.write_text(json.dumps(content), encoding="utf-8-sig")
+    assert find_cases(tmp_path) == before
+
+
+def test_a_modality_may_be_told_in_a_word(tmp_path):
+    EXAMPLES["decathlon"][0](tmp_path)
+    before = find_cases(tmp_path)
+    change_json(tmp_path, modality="ct")
     assert find_cases(tmp_path) == before
 
 

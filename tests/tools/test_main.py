@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from abdoseg.files import CaseError
 from abdoseg.transforms import LoadScand
-from tests.tools.small_data import save_data_set
+from tests.tools.small_data import save_data_set, save_scan
 from tools.__main__ import COMMANDS, load, main, module_name, parse, parse_value, summary
 from tools.faults import fault_of, reason_of
 
@@ -194,6 +194,18 @@ def test_a_faulty_datalist_is_one_sentence(tmp_path, capsys):
     assert main(["plan", str(tmp_path / "list.json"), str(tmp_path / "plan.json")]) == 2
     assert "has no training case of kind 'strong'" in capsys.readouterr().err
     assert not (tmp_path / "plan.json").exists()
+
+
+def test_a_config_that_is_no_yaml_is_told_with_its_line(tmp_path, capsys):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("margin_mm: 20\nfolds:\n\t- 1\n")
+    save_scan(tmp_path / "0001_0000.nii.gz")
+    paths = [str(tmp_path / name) for name in ("0001_0000.nii.gz", "out")]
+    assert main(["predict", str(ROOT / "bundles" / "fine_seg"), *paths, f"--overlay={overlay}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: while scanning")
+    assert told.count("\n") == 1
+    assert f'"{overlay}", line 3' in told
 
 
 def test_the_sentence_is_found_below_what_monai_raises(tmp_path):

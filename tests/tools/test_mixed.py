@@ -212,6 +212,9 @@ def test_a_file_that_is_missing_or_no_yaml_is_told(tmp_path):
     (tmp_path / "datasets.yaml").write_text("- name: [")
     with pytest.raises(CaseError, match=r"datasets\.yaml: not a YAML file"):
         find_cases(tmp_path / "datasets.yaml")
+    (tmp_path / "datasets.yaml").write_text("- {name: own, path: Städtisches}", encoding="cp1252")
+    with pytest.raises(CaseError, match=r"datasets\.yaml: not a text in UTF-8; save it with this encoding\."):
+        find_cases(tmp_path / "datasets.yaml")
 
 
 def test_values_do_not_fit_a_layout_of_mask_files(tmp_path):

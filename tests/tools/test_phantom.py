@@ -122,7 +122,12 @@ def test_another_data_set_is_not_mixed_in(data_set):
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({"cases": -1}, "cases is -1"), ({"seed": 0.5}, "seed is 0.5"), ({"size": "tiny"}, "'demo' or 'full'")],
+    [
+        ({"cases": -1}, "cases is -1"),
+        ({"seed": 0.5}, "seed is 0.5"),
+        ({"workers": "all"}, "workers is 'all'"),
+        ({"size": "tiny"}, "'demo' or 'full'"),
+    ],
 )
 def test_bad_settings_leave_nothing_behind(options, told, tmp_path):
     with pytest.raises(CaseError, match=told):

@@ -114,6 +114,7 @@ def test_a_broken_scan_is_set_aside_and_the_others_are_made(tmp_path, capsys):
         ({"phase": "venous"}, r"Unknown phase 'venous'\. Use one of: plain, arterial, portal, late"),
         ({"input": None}, "There is nothing to render; give --input"),
         ({"spacing": (1.0, 2.0)}, "give one number above 0, or three"),
+        ({"spacing": "2 2 2.5"}, "spacing is 2 2 2.5; give one number above 0, or three"),
         ({"cases": 0}, "cases is 0"),
         ({"input": None, "scans": "x"}, "--scans needs --input"),
     ],

@@ -18,10 +18,11 @@ def matches(root: Path) -> bool:
 def find(root: Path, convention: LabelConvention | None) -> tuple[list[dict], list[dict]]:
     """Take the listed pairs; dataset.json tells what the values mean, and that all were looked for."""
     path, dataset = root / "dataset.json", read_dataset_json(root)
-    modality = dataset.get("modality")
-    if modality and [str(name).upper() for name in dict(modality).values()] != ["CT"]:
-        told = ", ".join(map(str, modality.values()))
-        raise CaseError(f"{path}: the scans are {told}; only data sets of CT are of use here.")
+    modality = dataset.get("modality") or "CT"
+    named = modality.values() if isinstance(modality, dict) else modality if isinstance(modality, list) else [modality]
+    told = list(map(str, named))
+    if [name.upper() for name in told] != ["CT"]:
+        raise CaseError(f"{path}: the scans are {', '.join(told)}; only data sets of CT are of use here.")
     excluded: list[dict] = []
     try:
         listed = [(case["image"], case["label"]) for case in dataset["training"]]
@@ -31,7 +32,10 @@ def find(root: Path, convention: LabelConvention | None) -> tuple[list[dict], li
         raise CaseError(
             f"{path}: needs 'labels' and, in 'training', an \"image\" and a \"label\" for each case."
         ) from error
-    values = {str(name): [int(value)] for value, name in names.items() if int(value)}
+    try:
+        values = {str(name): [int(value)] for value, name in names.items() if int(value)}
+    except ValueError as error:
+        raise CaseError(f'{path}: \'labels\' maps whole numbers to names, for example "1": "liver".') from error
     convention = convention or named_convention(values, str(path))
     images = files_by_id(_present([image for image, _ in listed], root, "image", excluded), "image", excluded)
     labels = files_by_id(_present([label for _, label in listed], root, "label", excluded), "label", excluded)

@@ -50,6 +50,8 @@ def _read(file: Path) -> list:
         raise CaseError(f"{file}: there is no such file; docs/datasets.md shows what one looks like.")
     try:
         content = yaml.safe_load(file.read_text())
+    except UnicodeDecodeError as error:
+        raise CaseError(f"{file}: not a text in UTF-8; save it with this encoding.") from error
     except yaml.YAMLError as error:
         raise CaseError(f"{file}: not a YAML file ({' '.join(str(error).split())}).") from error
     if not isinstance(content, list) or not content:

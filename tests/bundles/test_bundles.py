@@ -171,6 +171,18 @@ def test_every_component_of_every_config_is_made(bundle, names, datalist, tmp_pa
         assert [case["id"] for case in flow.dataset_data] == ["0004"]
 
 
+@NETWORKS
+def test_scans_are_found_whatever_their_folder_is_called(bundle, tmp_path):
+    folder = tmp_path / "CT [Städtisches]*?"
+    folder.mkdir()
+    paths = [folder / name for name in ("a_0000.nii.gz", "b.nii")]
+    for path in paths:
+        path.touch()
+    parser = ConfigParser(ConfigParser.load_config_file(bundle / "configs" / "inference.yaml"))
+    parser["dataset_dir"] = str(folder)
+    assert parser.get_parsed_content("dataset#data") == [{"image": str(path)} for path in paths]
+
+
 def test_the_fallbacks_are_the_papers_networks():
     def size(architecture):
         with torch.device("meta"):

@@ -65,12 +65,12 @@ starter: install
 
 WORK := $(DEMO)
 ui: install
-	@test -f $(WORK)/mlruns.db || { echo "$(WORK)/mlruns.db does not exist; start a chain with --tracking mlflow first"; exit 1; }
-	$(PYTHON) -m mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///$(WORK)/mlruns.db
+	@test -f "$(WORK)/mlruns.db" || { echo "$(WORK)/mlruns.db does not exist; start a chain with --tracking mlflow first"; exit 1; }
+	$(PYTHON) -m mlflow ui --host 127.0.0.1 --backend-store-uri "sqlite:///$(WORK)/mlruns.db"
 
 STUDIES := $(WORK)/studies
 label-server: install label-env
-	$(PYTHON) -m tools serve --bundles $(WORK) --studies $(STUDIES) --work_dir $(WORK)/label
+	$(PYTHON) -m tools serve --bundles "$(WORK)" --studies "$(STUDIES)" --work_dir "$(WORK)/label"
 
 test: install-test
 	$(PYTHON) -m pytest -m "not slow"

@@ -74,14 +74,17 @@ def readable_scans(studies: Path, copies: Path) -> Path:
     Raises
     ------
     CaseError
-        If no series can be read.
+        If no series can be read, or the labels cannot be kept beside the scans.
     """
-    if any(is_scan(path) for path in studies.iterdir()):
-        return studies
     from tools.dicom_scans import find_dicom_scans, write_scans
 
-    scans = find_dicom_scans(studies)
-    if not scans:  # scans may come by REST
+    has_nifti = any(is_scan(path) for path in studies.iterdir())
+    scans = {} if has_nifti else find_dicom_scans(studies)
+    if not scans:
+        if not os.access(studies, os.W_OK):
+            raise CaseError(f"{studies} cannot be written, and the server keeps its labels there; give it a copy.")
+        if not has_nifti:  # scans may come by REST
+            print(f"{studies} holds no scan yet; NIfTI files are looked for in the folder itself alone.")
         return studies
     failed = write_scans(scans, copies)
     print(*(f"set aside: {reason}" for reason in failed.values()), sep="\n", end="\n" * bool(failed))

@@ -1,12 +1,16 @@
 """What the label server is given: copies of packed bundles, which keep what was trained into them."""
 
+import os
 import py_compile
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
 import pytest
 
 from abdoseg.files import CaseError
+from tests.bundles.tiny import REPOSITORY
 from tests.dicom.written import same_in_place, volume, write_series
 from tests.zoo.packing import rewritten, with_entry
 from tools.archive import write_archive
@@ -142,6 +146,8 @@ def test_the_server_gets_scans_that_it_can_read(tmp_path, capsys):
     studies, copies = tmp_path / "studies", tmp_path / "label" / "studies"
     studies.mkdir()
     assert readable_scans(studies, copies) == studies  # scans may come by REST
+    told = capsys.readouterr().out
+    assert told == f"{studies} holds no scan yet; NIfTI files are looked for in the folder itself alone.\n"
     write_series(volume("oblique"), studies / "anna" / "ct")
     write_series(volume(), studies / "otto" / "ct", places=[0, 1, 2, 3, 4, 5, 8])
     assert readable_scans(studies, copies) == copies
@@ -153,3 +159,22 @@ def test_the_server_gets_scans_that_it_can_read(tmp_path, capsys):
     assert told == f"{studies / 'otto'} holds no series that can be served; the reasons are listed above."
     nib.save(volume(), studies / "scan.nii.gz")
     assert readable_scans(studies, copies) == studies
+
+
+def test_a_folder_that_cannot_keep_labels_is_refused_before_the_server_starts(tmp_path):
+    (tmp_path / "scan.nii.gz").touch()
+    tmp_path.chmod(0o555)
+    code = (
+        "import os; from pathlib import Path; from tools.serve import readable_scans; import tools.dicom_scans\n"
+        "os.chdir(os.environ['STUDIES'])\n"
+        "if os.geteuid() == 0: os.setuid(65534)  # root may write all\n"
+        "readable_scans(Path('.'), Path('copies'))"
+    )
+    environment = {**os.environ, "STUDIES": str(tmp_path)}
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+    tmp_path.chmod(0o755)
+    assert told.stderr.strip().endswith(
+        "CaseError: . cannot be written, and the server keeps its labels there; give it a copy."
+    )

@@ -19,7 +19,7 @@ from abdoseg.ranks import is_first
 
 CLASSES = {"organs": ORGAN_IDS, "all": CLASS_IDS}
 PARTIAL = ("ignore", "skip")
-FOLDER_NAME = re.compile(r"Dataset\d{3}_\w+")
+FOLDER_NAME = re.compile(r"Dataset\d{3}_[\w.-]+")
 
 
 def nnunet_labels(labels: np.ndarray, known: Collection[int], classes: tuple[int, ...]) -> np.ndarray:

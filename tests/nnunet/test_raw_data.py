@@ -108,7 +108,7 @@ def test_images_are_links_or_copies(datalist):
     assert image.is_symlink()
     assert image.resolve() == (datalist.parent / "0001_0000.nii.gz").resolve()
     assert not (folder / "imagesTr" / "0002_0000.nii.gz").is_symlink()
-    copied, _ = export(datalist, "Dataset008_copy", copy=True)
+    copied, _ = export(datalist, "Dataset008_Copy-1K", copy=True)
     assert not (copied / "imagesTr" / "0001_0000.nii.gz").is_symlink()
     assert (copied / "imagesTr" / "0001_0000.nii.gz").read_bytes() == image.read_bytes()
     after = (datalist.parent / "0001_0000.nii.gz").stat()

@@ -146,7 +146,8 @@ def unpack_copies(archives: dict[str, Path], work: Path) -> list[str]:
             _unpack_into(path, target)
             served[name] = sha256
             write_json(record, served)
-        for compiled in sorted(target.rglob("__pycache__")):  # by an earlier server: it would count as foreign code
+        # What an earlier server has compiled would run in place of the sources, which alone can be looked at.
+        for compiled in sorted(target.rglob("__pycache__")):
             shutil.rmtree(compiled)
         if not (target / "configs" / "inference.yaml").exists():
             print(f"{name} has no network; it is not served.")

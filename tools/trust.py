@@ -109,8 +109,7 @@ def _python_in(bundle: Path) -> list[str]:
     code = bundle / "abdoseg"
     is_ours = code.is_dir() and source_hash(code) == imported_hash()
     found = sorted(path for path in bundle.rglob("*") if path.suffix in IMPORTABLE and path.is_file())
-    return [
-        f"{path.relative_to(bundle)}: Python of its own"
-        for path in found
-        if not (is_ours and path.suffix == ".py" and path.is_relative_to(code))
-    ]
+    # What Python has compiled beside our sources is not read here: this process has imported its own abdoseg.
+    ours = [path for path in found if path.suffix == ".py" or path.parent.name == "__pycache__"] if is_ours else []
+    ours = {path for path in ours if path.is_relative_to(code)}
+    return [f"{path.relative_to(bundle)}: Python of its own" for path in found if path not in ours]

@@ -1,6 +1,7 @@
 """What a bundle from elsewhere would run is listed, and nothing of it runs before it is trusted."""
 
 import json
+import py_compile
 import shutil
 from pathlib import Path
 
@@ -81,6 +82,17 @@ def test_another_abdoseg_than_ours_is_refused(copy):
     shutil.copytree(Path(abdoseg.__file__).parent, copy / "abdoseg", ignore=shutil.ignore_patterns("*.pyc"))
     (copy / "abdoseg" / "labels.py").write_text("raise SystemExit")
     assert "abdoseg/labels.py: Python of its own" in foreign_code(copy)
+
+
+def test_what_python_has_compiled_of_our_sources_is_ours(copy):
+    shutil.copytree(Path(abdoseg.__file__).parent, copy / "abdoseg", ignore=shutil.ignore_patterns("*.pyc"))
+    py_compile.compile(str(copy / "abdoseg" / "labels.py"))
+    check_trusted(copy)
+    (copy / "abdoseg" / "more.pyc").touch()  # imported without a source
+    (copy / "scripts" / "__pycache__").mkdir(parents=True)
+    (copy / "scripts" / "__pycache__" / "run.cpython-311.pyc").touch()
+    told = ["abdoseg/more.pyc: Python of its own", "scripts/__pycache__/run.cpython-311.pyc: Python of its own"]
+    assert foreign_code(copy) == told
 
 
 def test_code_in_the_metadata_is_listed(copy):

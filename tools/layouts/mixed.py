@@ -67,14 +67,14 @@ def _checked(content: object, where: str) -> dict:
         raise CaseError(f"{where} has the unknown key {unknown[0]!r}; use {', '.join(KEYS)}.")
     name = content.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise CaseError(f"{where} needs a name of letters, digits, dots and hyphens, not {name!r}.")
+        raise CaseError(f"{where} needs a name of letters, digits, dots and hyphens, not {_written(name)}.")
     if ("path" in content) == ("image_dir" in content):
         raise CaseError(f"{where} ({name}) needs either a path or an image_dir.")
     if "label_dir" in content and "image_dir" not in content:
         raise CaseError(f"{where} ({name}) has a label_dir, but no image_dir.")
     for key in ("path", "image_dir", "label_dir"):
         if key in content and not isinstance(content[key], str):
-            raise CaseError(f"{where} ({name}): {key} is a folder, not {content[key]!r}.")
+            raise CaseError(f"{where} ({name}): {key} is a folder, not {_written(content[key])}.")
     if "layout" in content and ("image_dir" in content or content["layout"] not in LAYOUTS):
         raise CaseError(
             f"{where} ({name}) has the layout {content['layout']!r}; leave it out, or use one of "
@@ -87,6 +87,11 @@ def _checked(content: object, where: str) -> dict:
         )
     content = {**content, "use": _use(content.get("use", {}), f"{where} ({name})")}
     return content
+
+
+def _written(value: object) -> str:
+    """A value as it was written; what YAML takes for a number or a date, such as the folder 2023, needs quotes."""
+    return repr(value) if value is None or isinstance(value, str | list | dict) else f"{value} without quotes"
 
 
 def _use(use: object, where: str) -> dict[str, str | None]:

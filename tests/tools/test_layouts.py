@@ -144,6 +144,19 @@ def test_a_dataset_json_that_was_written_on_windows_is_read(tmp_path):
     assert find_cases(tmp_path) == before
 
 
+def test_a_list_for_validation_is_for_testing(tmp_path):
+    EXAMPLES["decathlon"][0](tmp_path)
+    listed = json.loads((tmp_path / "dataset.json").read_text())["training"]
+    change_json(tmp_path, training=listed[1:], validation=listed[:1])
+    candidates, excluded = find_cases(tmp_path)
+    assert [(case["id"], case["section"], "label" in case) for case in candidates] == [
+        ("liver_1", "training", True),
+        ("liver_0", "testing", True),
+        ("liver_132", "testing", False),
+    ]
+    assert excluded == []
+
+
 def test_a_modality_may_be_told_in_a_word(tmp_path):
     EXAMPLES["decathlon"][0](tmp_path)
     before = find_cases(tmp_path)

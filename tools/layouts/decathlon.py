@@ -16,7 +16,10 @@ def matches(root: Path) -> bool:
 
 
 def find(root: Path, convention: LabelConvention | None) -> tuple[list[dict], list[dict]]:
-    """Take the listed pairs; dataset.json tells what the values mean, and that all were looked for."""
+    """Take the listed pairs; dataset.json tells what the values mean, and that all were looked for.
+
+    The pairs of a list "validation", which MONAI's own examples have, are for testing, with their labels as truth.
+    """
     path, dataset = root / "dataset.json", read_dataset_json(root)
     modality = dataset.get("modality") or "CT"
     named = modality.values() if isinstance(modality, dict) else modality if isinstance(modality, list) else [modality]
@@ -25,21 +28,26 @@ def find(root: Path, convention: LabelConvention | None) -> tuple[list[dict], li
         raise CaseError(f"{path}: the scans are {', '.join(told)}; only data sets of CT are of use here.")
     excluded: list[dict] = []
     try:
-        listed = [(case["image"], case["label"]) for case in dataset["training"]]
+        listed = {
+            part: [(case["image"], case["label"]) for case in dataset.get(part) or []]
+            for part in ("training", "validation")
+        }
         tests = [case["image"] if isinstance(case, dict) else str(case) for case in dataset.get("test", [])]
         names = dict(dataset["labels"])
     except (TypeError, KeyError, ValueError) as error:
         raise CaseError(
-            f"{path}: needs 'labels' and, in 'training', an \"image\" and a \"label\" for each case."
+            f"{path}: needs 'labels' and, in 'training' and 'validation', an \"image\" and a \"label\" for each case."
         ) from error
     try:
         values = {str(name): [int(value)] for value, name in names.items() if int(value)}
     except ValueError as error:
         raise CaseError(f'{path}: \'labels\' maps whole numbers to names, for example "1": "liver".') from error
     convention = convention or named_convention(values, str(path))
-    images = files_by_id(_present([image for image, _ in listed], root, "image", excluded), "image", excluded)
-    labels = files_by_id(_present([label for _, label in listed], root, "label", excluded), "label", excluded)
-    candidates = pair("training", images, labels, excluded)
+    candidates = []
+    for section, part in (("training", "training"), ("testing", "validation")):
+        images = files_by_id(_present([image for image, _ in listed[part]], root, "image", excluded), "image", excluded)
+        labels = files_by_id(_present([label for _, label in listed[part]], root, "label", excluded), "label", excluded)
+        candidates += pair(section, images, labels, excluded)
     candidates += pair(
         "testing", files_by_id(_present(tests, root, "image", excluded), "image", excluded), {}, excluded
     )

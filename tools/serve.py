@@ -50,6 +50,9 @@ def serve(
     if "://" not in studies and not Path(studies).is_dir():
         raise CaseError(f"{studies} is no folder; --studies takes a folder of scans or the address of a server.")
     work = Path(work_dir).resolve()
+    for folder in (work, *([] if "://" in studies else [Path(studies).resolve()])):
+        if "#" in str(folder):
+            raise CaseError(f"{folder}: MONAI's configs take # in a path for ::; give a folder without it.")
     names = unpack_copies(find_archives(bundles), work)
     for name in names:
         check_trusted(work / "app" / "model" / name, trust)

@@ -129,7 +129,10 @@ def test_without_the_servers_environment_or_scans_nothing_is_started(tmp_path):
     missing = str(tmp_path / "missing")
     told = refusal(serve, str(tmp_path), missing, str(tmp_path / "label"), 8000, "127.0.0.1", str(environment))
     assert told.startswith(f"{missing} is no folder; --studies takes a folder of scans")
-    assert not (tmp_path / "label").exists()
+    ward = tmp_path / "ward #3"
+    told = refusal(serve, str(tmp_path), str(tmp_path), str(ward), 8000, "127.0.0.1", str(environment))
+    assert told == f"{ward}: MONAI's configs take # in a path for ::; give a folder without it."
+    assert {path.name for path in tmp_path.iterdir()} == {"environment"}
 
 
 def test_bundles_that_run_other_code_are_not_served_until_they_are_trusted(tmp_path, capsys):

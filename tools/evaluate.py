@@ -79,6 +79,8 @@ def evaluate(
     """
     if not strict and (annotated is not None or against is not None):
         raise CaseError("--annotated and --against are about strict scores; add --strict.")
+    if output is not None and Path(output).suffix != ".json":
+        raise CaseError(f"--output {output} is no JSON file; name one that ends in .json.")
     ranks = join()
     pairs = find_pairs(Path(predictions), Path(references), section, split_names(cases))
     known = annotated_classes(pairs, annotated, Path(references), section) if strict else {}

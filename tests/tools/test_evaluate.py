@@ -209,6 +209,10 @@ def test_what_cannot_start_is_refused_in_one_sentence(folders, tmp_path):
     ):
         with pytest.raises(CaseError, match=message):
             evaluate(predicted, truth, output, **options)
+    volume = truth / "case_1.nii.gz"  # a third one, as *.nii.gz may hand over
+    with pytest.raises(CaseError, match=r"--output .*case_1\.nii\.gz is no JSON file; name one that ends in \.json\."):
+        evaluate(predicted / "0002.nii.gz", truth / "0002.nii.gz", volume)
+    assert volume.read_bytes()[:2] == b"\x1f\x8b"
     save(truth / "0002.nii", scan())
     with pytest.raises(CaseError, match=r"case 0002 has a second file 0002\.nii"):
         evaluate(predicted, truth, output)

@@ -99,14 +99,25 @@ def compare_strict(cases: Mapping[str, Mapping[str, Mapping]], baseline: Mapping
     Returns
     -------
     ``{"dsc", "nsd": {"organ_mean": see paired_test, "classes": {name: see compare_classes}}}``; the organ mean of a
-    scan is over the organs that it contains, and is one test of its own, which is not corrected.
+    scan is over the organs that it contains and that both methods were scored for, and is one test of its own, which is
+    not corrected.
     """
+    cases, baseline = _scored_in_both(cases, baseline), _scored_in_both(baseline, cases)
     return {
         measure: {
             "organ_mean": paired_test(_organ_means_by_case(cases, measure), _organ_means_by_case(baseline, measure)),
             "classes": compare_classes(_by_class(cases, measure), _by_class(baseline, measure)),
         }
         for measure in MEASURES
+    }
+
+
+def _scored_in_both(cases: Mapping[str, Mapping], others: Mapping[str, Mapping]) -> dict[str, dict]:
+    """Scores of the scans, and in each of the classes, that the others have too."""
+    return {
+        case: {name: score for name, score in classes.items() if name in others[case]}
+        for case, classes in cases.items()
+        if case in others
     }
 
 

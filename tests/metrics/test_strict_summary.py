@@ -79,3 +79,11 @@ def test_one_run_against_another():
     organs = comparison["dsc"]["organ_mean"]
     assert (organs["difference"], organs["n"]) == (pytest.approx(0.1), 2)
     assert comparison["nsd"]["classes"]["liver"]["p"] == 1
+
+
+def test_the_organ_means_of_two_runs_are_over_the_same_organs():
+    """The other run was scored for the liver alone, 0.1 worse in each scan: the spleen is in neither mean."""
+    liver = {case: {"liver": score(classes["liver"]["dsc"] - 0.1)} for case, classes in CASES.items()}
+    for runs, sign in (((CASES, liver), 1), ((liver, CASES), -1)):
+        organs = compare_strict(*runs)["dsc"]["organ_mean"]
+        assert (organs["difference"], organs["n"]) == (pytest.approx(sign * 0.1), 3)

@@ -81,7 +81,7 @@ def score_table(summaries: Mapping[str, Mapping], means: bool = True, official: 
         tumor = class_id == TUMOR_ID
         if tumor:
             organs = [(_organ_mean(summary), _organ_mean(summary["official"])) for summary in summaries.values()]
-            rows.append(row("mean of the 13 organs", organs, " class=mean"))
+            rows.append(row("mean of the organs", organs, " class=mean"))
         scores = [(summary["classes"][name], summary["official"]["classes"][name]) for summary in summaries.values()]
         rows.append(row(f"{_chip(name)}{name}", scores, " class=mean" if tumor else ""))
     for family, title in host_rows(summaries.values() if means else ()).items():

@@ -66,7 +66,7 @@ def format_results(results: Mapping) -> str:
     """The arms side by side as a table for the terminal: class, n scans that contain it, DSC and NSD of each arm.
 
     Below the tumor stand the families of host organs that have one. With more than three arms the table has the DSC
-    only.
+    only. Where arms have been scored on different numbers of scans, n is the least and the most.
     """
     arms = results["arms"]
     if not arms:
@@ -80,12 +80,13 @@ def format_results(results: Mapping) -> str:
             for column in ((f"{arm} DSC", max(len(arm) + 6, 14), arm, "dsc"), ("NSD", 8, arm, "nsd"))
         ]
     head = "DSC by class" if len(arms) > FEW_ARMS else "class"
-    lines = [f"{head:<22}{'n':>4}" + "".join(f"{title:>{width}}" for title, width, *_ in columns)]
+    lines = [f"{head:<20}{'n':>6}" + "".join(f"{title:>{width}}" for title, width, *_ in columns)]
 
     def add_row(name: str, values: Mapping[str, Mapping]) -> None:
-        count = max((value["n"] for value in values.values() if "n" in value), default="")
+        counts = sorted({value["n"] for value in values.values() if "n" in value})
+        count = "-".join(map(str, counts if len(counts) < 3 else (counts[0], counts[-1])))
         cells = (f"{_number(values[arm], key):>{width}}" for _, width, arm, key in columns)
-        lines.append(f"{name:<22}{count:>4}" + "".join(cells))
+        lines.append(f"{name:<20}{count:>6}" + "".join(cells))
 
     for name in (name for name in NAMES.values() if name != "background"):
         add_row(name, {arm: figures["classes"][name] for arm, figures in arms.items()})

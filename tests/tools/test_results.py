@@ -72,6 +72,21 @@ def test_few_arms_stand_with_their_nsd_and_hosts_only_where_there_are_tumors():
     assert found["mean of the organs"] == ["0.900", "0.500", "0.800", "0.500"]
 
 
+def test_arms_scored_on_different_numbers_of_scans_tell_the_least_and_the_most():
+    """The cascade has not labeled scan b, the mixed arm has labeled three: none of them shall pass for the others."""
+    liver = {"dsc": 0.8, "nsd": 0.5, "present": True}
+    scores = {
+        arm: {"summary": summarize({case: {"liver": liver} for case in cases}), "cases": cases}
+        for arm, cases in (("student", "ab"), ("cascade", "a"), ("student_cascade", "abc"))
+    }
+    table = format_results(collect_results(scores, [], {}, {}))
+    (row,) = (line.split() for line in table.splitlines() if line.startswith("liver"))
+    assert row[:3] == ["liver", "1-3", "0.800"]
+    del scores["student_cascade"]
+    (row,) = (line for line in format_results(collect_results(scores, [], {}, {})).splitlines() if "liver" in line)
+    assert row.split()[1] == "1-2"
+
+
 def test_a_hosts_figure_stands_below_its_arm():
     scores = {"cascade_labeled": content(0.8, 0.4), "cascade": content(0.9, 0.7, hosts(0.7))}
     lines = format_results(collect_results(scores, [], {}, {})).splitlines()

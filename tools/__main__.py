@@ -127,7 +127,7 @@ def parse(command: str, function: Callable, options: Sequence[str]) -> tuple[tup
     Raises
     ------
     CaseError
-        For an unknown option, one without its value, or a text where a number is needed.
+        For an unknown option, one without its value, a list with blanks, or a text where a number is needed.
     FireExit
         Where fire finds another fault, which it has printed.
     """
@@ -143,6 +143,8 @@ def parse(command: str, function: Callable, options: Sequence[str]) -> tuple[tup
         name = option[2:].replace("-", "_")
         if option.startswith("--") and name in texts and re.match(FLAG, value):  # fire would take the text "True"
             raise CaseError(f"--{name} needs a value; give one, or leave it out.")
+    if cut := [option for option in options if option.endswith(",")]:  # the rest would be taken for another argument
+        raise CaseError(f"{cut[0]!r} ends with a comma; write a list without blanks, as in 1,2, or in quotes.")
     arguments: tuple[tuple, dict] = ((), {})
 
     @functools.wraps(function)

@@ -136,6 +136,7 @@ def test_values_reach_the_function_under_their_names():
         ("audit D O --validation_fraction x", "--validation_fraction takes a number, not 'x'."),
         ("plan L O --force maybe", "--force takes true or false, not 'maybe'."),
         ("run two_stage D O --plan_spacing [5,5", "'[5,5' is neither a list nor a mapping"),
+        ("starter --work_dir O --leave_out a, b", "'a,' ends with a comma; write a list without blanks, as in 1,2, or"),
         ("audit D --output_dir", "--output_dir needs a value; give one, or leave it out."),
         ("predict B D --output --weights W", "--output needs a value; give one, or leave it out."),
     ],

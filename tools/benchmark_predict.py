@@ -21,9 +21,10 @@ from tools.warm_process import WarmProcess, predictor_for, watch
 
 ROOT = Path(__file__).parent.parent
 MEANING = (
-    "cold: a new process a scan, from its start to its end, loading included; warm: the scan alone in a process that "
-    "has labeled one before. MB are 2^20 bytes; host: resident memory of the process and its children; card: total - "
-    "free of the whole GPU. Areas are the sum of the samples times their true period."
+    "cold: a new process a scan, from its start to its end, loading included, after one that is not counted (it may "
+    "export networks); warm: the scan alone in a process that has labeled one before. MB are 2^20 bytes; host: "
+    "resident memory of the process and its children; card: total - free of the whole GPU. Areas are the sum of the "
+    "samples times their true period."
 )
 
 
@@ -37,7 +38,7 @@ def benchmark_predict(
     overrides: Mapping,
     slices: Sequence[int] | None = None,
 ) -> dict:
-    """Time `predict` on each scan, cold and warm, and sample its memory.
+    """Time `predict` on each scan, cold and warm, and sample its memory; the first process of all is not counted.
 
     Parameters
     ----------
@@ -83,6 +84,8 @@ def _measure(
     cold, failed = {}, {}
     for name, scan in scans.items():
         try:
+            if not cold:
+                _label_uncounted(scan, settings, pause)
             cold[name] = [_label_cold(scan, settings, pause, card) for _ in range(repeats)]
         except CaseError as error:
             failed[name] = str(error)
@@ -103,6 +106,12 @@ def _measure(
         },
         "failed": failed,
     }
+
+
+def _label_uncounted(scan: str, settings: tuple, pause: float) -> None:
+    """Label a scan once before others count: networks are exported, where they have to be, and files are read."""
+    run = _label_cold(scan, settings, pause, None)
+    print(f"not counted: the first process, {run['wall_s']} s")
 
 
 def _label_cold(scan: str, settings: tuple, pause: float, card: Callable[[], float] | None) -> dict:
@@ -139,7 +148,7 @@ def _label_warm(scans: Mapping[str, str], settings: tuple, repeats: int, pause: 
 def benchmark_copies(
     bundle: str, source: str, weights: str | None, counts: Sequence[int], pause: float, gpu: int, overrides: Mapping
 ) -> dict:
-    """Time `predict` on folders of several links to one scan, each in a process of its own.
+    """Time `predict` on folders of several links to one scan, each in a process of its own; the first is not counted.
 
     Parameters
     ----------
@@ -154,6 +163,7 @@ def benchmark_copies(
     scan = Path(next(iter(find_scans(Path(source)).values()))).absolute()
     settings = str(Path(bundle).absolute()), str(Path(weights).absolute()) if weights else None, dict(overrides)
     card, ending = card_memory(gpu), "".join(scan.suffixes[-2:])
+    _label_uncounted(str(scan), settings, pause)
     runs = {}
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:

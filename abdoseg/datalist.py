@@ -3,6 +3,7 @@
 import json
 import os
 import reprlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,9 +23,10 @@ def case_id(path_or_name: str | os.PathLike) -> str:
     """Give the id of a case from the path or name of its image, label or prediction.
 
     The folder, the ending ``.nii`` or ``.nii.gz`` and nnU-Net's channel suffix ``_0000`` are dropped. The id is a
-    string, also where it looks like a number: ``images/0001_0000.nii.gz`` is case ``"0001"``.
+    string, also where it looks like a number: ``images/0001_0000.nii.gz`` is case ``"0001"``. Accents are composed,
+    because macOS may write a name in other characters than Linux that look the same.
     """
-    name = Path(path_or_name).name
+    name = unicodedata.normalize("NFC", Path(path_or_name).name)
     name = name.removesuffix(".gz").removesuffix(".nii")
     return name.removesuffix("_0000")
 

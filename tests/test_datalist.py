@@ -38,6 +38,7 @@ def datalist() -> dict:
         ("scan_0000_0000.nii.gz", "scan_0000"),
         ("ct.v2.nii.gz", "ct.v2"),
         ("0007", "0007"),
+        ("Mu\u0308ller_0000.nii.gz", "M\u00fcller"),  # u and its dots, two characters as macOS may write them
     ],
 )
 def test_case_id(name, expected):

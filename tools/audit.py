@@ -88,7 +88,8 @@ def audit(
     entries = list(usable.values())
     training = [entry for entry in entries if entry["section"] == "training"]
     if not training:
-        raise CaseError(f"{data_dir}: not one usable training case; the first reason: {excluded[0]['reason']}")
+        reason = f"the first reason: {excluded[0]['reason']}" if excluded else "none of its scans has a label."
+        raise CaseError(f"{data_dir}: not one usable training case; {reason}")
     strong = [entry for entry in training if entry["kind"] == "strong"]
     _hold_out(training, "validation", min(validation_cases, _share(training, validation_fraction)), [seed, 0])
     _hold_out(strong, "teacher_validation", _share(strong, teacher_validation_fraction), [seed, 1])

@@ -240,3 +240,14 @@ def test_what_stops_the_audit_is_said_in_one_sentence_and_nothing_is_written(fla
     with pytest.raises(CaseError, match=r"not one usable training case; the first reason: .*0001\.nii\.gz"):
         audit(str(flare), str(output))
     assert not (output / "datalist.json").exists()
+    (tmp_path / "ward.yaml").write_text(f"- name: ward\n  image_dir: {flare / 'unlabelTr10'}\n")
+    with pytest.raises(CaseError, match=r"ward\.yaml: not one usable training case; none of its scans has a label\."):
+        audit(str(tmp_path / "ward.yaml"), str(output))
+
+
+def test_an_image_and_its_label_are_a_pair_though_macos_wrote_one_of_the_names(flare, tmp_path):
+    save_image(flare / "imagesTr10" / "M\u00fcller_0000.nii.gz")
+    save_label(flare / "labelsTr10" / "Mu\u0308ller.nii.gz", [1])
+    result = audit(str(flare), str(tmp_path / "out"))
+    assert result["failed"] == {}
+    assert result["kinds"]["weak"] == 6

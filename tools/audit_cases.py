@@ -36,7 +36,7 @@ from abdoseg.threads import in_threads
 from tools.faults import reason_of
 
 logger = logging.getLogger(__name__)
-VERSION = 1  # of the checks; a finding of another version is made anew
+VERSION = 2  # of the checks; a finding of another version is made anew
 
 
 def examine_all(candidates: list[dict], output: Path, num_threads: int) -> Iterator[tuple[dict, dict]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from abdoseg.datalist import case_id
-from abdoseg.labels import CLASS_IDS, NAMES
+from abdoseg.labels import BACKGROUND_ID, CLASS_IDS, NAMES
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class LabelConvention:
 
     @property
     def is_identity(self) -> bool:
-        """Whether the label maps can be used as they are: every value means what it means with us."""
-        return all(source == target for source, target in self.mapping.items())
+        """Whether the label maps can be used as they are: all our values are named, and mean what they mean with us."""
+        return {BACKGROUND_ID: BACKGROUND_ID, **self.mapping} == {value: value for value in NAMES}
 
     def for_masks(self, label: str | Sequence[str]) -> "LabelConvention":
         """Leave out the annotated classes that have a mask file by this convention, but none in a case.

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from abdoseg.checks import whole_values
 from abdoseg.datalist import case_id
 from abdoseg.datasets.convention import LabelConvention
 from abdoseg.datasets.sides import right_side
@@ -76,7 +77,7 @@ def _from_values(values: np.ndarray, codes: dict, name: str | os.PathLike) -> np
         with np.errstate(invalid="ignore"):
             whole = slab.astype(np.int64)
         if (wrong := whole != slab).any():
-            raise CaseError(f"{name}: label values are whole numbers, not {slab[wrong].flat[0]:g}.")
+            raise CaseError(f"{name}: label values are whole numbers, not {slab[wrong].flat[0]!s}.")
         found = table[np.where((whole < 0) | (whole > beyond), beyond, whole)]
         if (wrong := found == UNKNOWN).any():
             value = whole[wrong].flat[0]
@@ -123,7 +124,7 @@ def read_labels(
     Raises
     ------
     CaseError
-        If a file is missing or broken, the masks differ in their grids, or a value is unknown.
+        If a file is missing or broken, the masks differ in their grids, or a value is unknown or of a soft mask.
     """
     if isinstance(label, str | os.PathLike):
         if convention.is_identity:
@@ -139,4 +140,4 @@ def _masks(paths: Sequence[str | os.PathLike], first: nib.Nifti1Image) -> Iterat
         image = open_volume(path)
         if difference := grid_difference(image, first):
             raise CaseError(f"{path}: has {difference}; all masks of a case lie on one grid.")
-        yield case_id(path), read_voxels(image, path)
+        yield case_id(path), whole_values(read_voxels(image, path), path)

@@ -101,6 +101,16 @@ def test_labels_are_read_from_one_file_or_one_a_structure(tmp_path):
         read_labels(one, KITS)
 
 
+def test_a_mask_that_was_interpolated_is_refused(tmp_path):
+    """Taken for drawn wherever it is not 0, it would be wider than the organ by a voxel on every side."""
+    masks = [save(tmp_path / "liver.nii.gz", [0, 1, 0]), save(tmp_path / "spleen.nii.gz", [0, 0.25, 1], dtype="f4")]
+    convention = LabelConvention({"liver": 1, "spleen": 3})
+    with pytest.raises(CaseError, match=r"spleen\.nii\.gz: label values such as 0\.25 are not whole numbers"):
+        read_labels(masks, convention)
+    save(masks[1], [1e-6, 0, 1 - 1e-6], dtype="f4")  # as scaled numbers are
+    assert read_labels(masks, convention)[0].ravel().tolist() == [0, 1, 3]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_both_sides_of_a_phantom_are_found_again(seed):
     # Stored in an orientation that is drawn, with tumors in the organs, perhaps without a kidney.

@@ -55,7 +55,9 @@ def test_a_declaration_is_read():
         "annotated": ["right kidney", "left kidney", "tumor"],
     }
     assert not convention.is_identity
-    assert declared_convention({1: "liver", 14: "tumor"}, "rule", "x").is_identity
+    assert declared_convention(dict(NAMES), "rule", "x").is_identity
+    # The value 2 is none of this data set's, and must not pass for a right kidney.
+    assert not declared_convention({1: "liver", 14: "tumor"}, "rule", "x").is_identity
     assert declared_convention(None, "organs", "x").annotated == tuple(range(1, 14))
     assert declared_convention(None, None, "x") == LabelConvention()
     # Healthy people: somebody looked for tumors, and no value stands for one.

@@ -41,7 +41,7 @@ def as_label_map(values: np.ndarray, name: str | os.PathLike = "label map") -> n
         wrong = (labels > HIGHEST_ID) | (labels != values)
     if wrong.any():
         raise CaseError(
-            f"{name}: unknown label value {values[wrong].flat[0]:g}; "
+            f"{name}: unknown label value {values[wrong].flat[0]!s}; "
             f"label values are whole numbers from 0 (background) to {HIGHEST_ID} ({NAMES[HIGHEST_ID]})."
         )
     return labels

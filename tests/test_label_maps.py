@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from abdoseg.files import CaseError, write_label_map
-from abdoseg.label_maps import count_voxels, grid_difference, open_image, read_label_map, turned_to
+from abdoseg.label_maps import as_label_map, count_voxels, grid_difference, open_image, read_label_map, turned_to
 
 
 def test_counts_agree_with_numpy_in_both_memory_orders():
@@ -49,6 +49,13 @@ def test_a_volume_stored_in_another_order_is_turned_without_moving_a_voxel():
     np.testing.assert_array_equal(turned.dataobj, values)
     smaller = turned_to(nib.Nifti1Image(values.transpose(2, 0, 1)[:3], stored), reference)
     assert grid_difference(smaller, reference) == "shape (2, 3, 3) instead of (2, 3, 4)"
+
+
+@pytest.mark.parametrize(("value", "told"), [(1.0000001, "1.0000001"), (np.float32(0.9), "0.9"), (np.uint8(15), "15")])
+def test_a_value_that_is_refused_is_told_to_its_last_digit(value, told):
+    """A 1.0000001 that reads as 1 would be one of the values that the same sentence asks for."""
+    with pytest.raises(CaseError, match=rf"^a\.nii: unknown label value {told.replace('.', '[.]')}; label values are"):
+        as_label_map(np.array([[[0, value]]], dtype=np.asarray(value).dtype), "a.nii")
 
 
 def test_unreadable_label_maps_are_named(tmp_path):

@@ -13,7 +13,7 @@ import yaml
 
 from abdoseg.files import CaseError, atomic_path, glob, write_json
 from tools.study_figure import study_figure
-from tools.study_table import collect_study, format_study
+from tools.study_table import check_claims, collect_study, format_study
 
 DEFINITION = Path(__file__).with_name("study.yaml")
 MARKERS = "<!-- study -->\n", "\n<!-- /study -->"
@@ -47,6 +47,7 @@ def study(
     if workers < 1:
         raise CaseError(f"--workers is {workers}; use 1 or more.")
     content = yaml.safe_load(path.read_text())
+    check_claims(content, path)
     root = Path(work_dir).absolute()
     sets = {
         difficulty: {seed: root / f"d{difficulty}_s{seed}" for seed in content["seeds"]}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from abdoseg.files import CaseError
 from abdoseg.metrics.replicates import differences, replicated_mean
 from tools.results import case_mean
 
@@ -23,7 +24,7 @@ def collect_study(definition: Mapping, sets: Mapping[float, Sequence[Path]]) -> 
     ``{difficulty as text: {"arms": {arm: {class or group: see replicated_mean}}, "claims": [{"text", "difference": see
     replicated_mean, "verdict"}]}}``.
     """
-    groups = {**{name: [name] for name in definition["groups"]["all organs"]}, **definition["groups"]}
+    groups = _groups(definition)
     outcome = {}
     for difficulty, folders in sets.items():
         scores = {arm: [_read(folder, arm) for folder in folders] for arm in definition["arms"]}
@@ -39,8 +40,28 @@ def collect_study(definition: Mapping, sets: Mapping[float, Sequence[Path]]) -> 
     return outcome
 
 
+def check_claims(definition: Mapping, path: Path) -> None:
+    """Raise a CaseError if a claim of a definition, which stands in ``path``, could not be judged in the end."""
+    arms, groups = definition["arms"], _groups(definition)
+    for claim in definition["claims"]:
+        for key, known in (("arm", arms), ("than", arms), ("group", groups)):
+            if (key in claim or key != "than") and claim.get(key) not in known:
+                told = f"the claim {claim['text']!r} has {claim.get(key)!r} as its {key!r}"
+                raise CaseError(f"{path}: {told}; use one of {', '.join(known)}.")
+        if ("above" in claim) == ("below" in claim):
+            raise CaseError(f"{path}: the claim {claim['text']!r} needs one bound, 'above' or 'below'.")
+
+
+def _groups(definition: Mapping) -> dict[str, list[str]]:
+    """Classes of each group, and each organ as a group of its own."""
+    return {**{name: [name] for name in definition["groups"]["all organs"]}, **definition["groups"]}
+
+
 def _read(folder: Path, arm: str) -> dict:
-    return json.loads((folder / "scores" / f"{arm}.json").read_text())["cases"]
+    path = folder / "scores" / f"{arm}.json"
+    if not path.is_file():
+        raise CaseError(f"{path}: no chain of the study has scored the arm {arm!r}; add one, or drop the arm.")
+    return json.loads(path.read_text())["cases"]
 
 
 def _by_scan(cases: Mapping[str, Mapping], classes: Sequence[str]) -> dict[str, float]:

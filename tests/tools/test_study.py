@@ -140,6 +140,28 @@ def test_a_document_without_a_place_for_the_tables_is_refused(tmp_path):
         study(str(tmp_path / "work"), definition_file(tmp_path), str(document))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"than": "studnt"}, "'loses' has 'studnt' as its 'than'; use one of direct, student"),
+        ({"group": "kidneys"}, "'loses' has 'kidneys' as its 'group'; use one of liver, spleen, all organs, tumor"),
+        ({"above": 0}, "'loses' needs one bound"),
+    ],
+)
+def test_a_claim_that_could_not_be_judged_is_refused_before_the_work(tmp_path, changes, message):
+    path = definition_file(tmp_path, claims=[SMALL["claims"][0] | changes])
+    with pytest.raises(CaseError, match=message):
+        study(str(tmp_path / "work"), path)
+    assert not (tmp_path / "work").exists()
+
+
+def test_an_arm_that_no_chain_scores_is_named(tmp_path):
+    write_scores(tmp_path)
+    (tmp_path / "d0.0_s2/scores/student.json").unlink()
+    with pytest.raises(CaseError, match=r"d0\.0_s2/scores/student\.json: no chain of the study has scored the arm"):
+        collect_study(SMALL, {0.0: [tmp_path / "d0.0_s1", tmp_path / "d0.0_s2"]})
+
+
 def test_no_worker_is_refused(tmp_path):
     with pytest.raises(CaseError, match="--workers is 0; use 1 or more"):
         study(str(tmp_path / "work"), definition_file(tmp_path), workers=0)

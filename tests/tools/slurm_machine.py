@@ -38,7 +38,7 @@ def told(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def wait_until(reached, seconds: float, pause: float = 0.5) -> None:
+def wait_until(reached, seconds: float = 600, pause: float = 0.5) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline
@@ -78,10 +78,10 @@ def running_slurm(folder: Path) -> Iterator[None]:
                 with (folder / f"{command[0]}.txt").open("w") as log:
                     programs.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
                 time.sleep(1)
-            wait_until(lambda: told("sinfo", "-h", "-o", "%T") == "idle", 30)
+            wait_until(lambda: told("sinfo", "-h", "-o", "%T") == "idle")
             yield
         finally:
             subprocess.run(["scancel", "--user=root"], capture_output=True, check=False)
             for program in reversed(programs):
                 program.terminate()
-                program.wait(20)
+                program.wait(60)

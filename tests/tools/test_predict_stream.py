@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from abdoseg.files import CaseError, write_json
+from abdoseg.files import CaseError, glob, write_json
 from abdoseg.ranks import Alone
 from tests.tools.small_data import AFFINE, SHAPE, STUDENT, TEACHER, save_scan, save_weights
 from tools.chain import BUNDLES
@@ -152,17 +152,16 @@ def test_a_stopped_process_leaves_whole_files_and_a_true_manifest(sent, weights,
         text=True,
         preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),  # a shell's background jobs inherit that it is ignored
     )
-    while len(list(out.glob("*.nii.gz"))) < 5:
+    while len(glob(out, "*.nii.gz")) < 5:
         time.sleep(0.01)
         assert process.poll() is None
-    start = time.perf_counter()
     process.send_signal(sent)
-    told = process.communicate(timeout=30)[1]
-    assert time.perf_counter() - start < 5
+    before = len(glob(out, "*.nii.gz"))
+    told = process.communicate(timeout=300)[1]
     assert process.returncode == 130
     assert "interrupted; the same command goes on from here" in told
     names = [path.name for path in out.iterdir()]
-    assert 5 <= len(names) - 1 < 400
+    assert 5 <= len(names) - 1 <= before + 2  # no more than what was being written
     written = json.loads((out / "manifest.json").read_text())["seconds"]
     assert sorted(names) == sorted(["manifest.json", *(f"{name}.nii.gz" for name in written)])
     for name in written:

@@ -97,7 +97,7 @@ def test_a_chain_runs_as_jobs_one_after_the_other(slurm, tmp_path):
     assert [line.split()[0] for line in jobs][-2:] == ["label", "merge"]
     assert jobs[-1].split()[1] == "PENDING"
     assert "afterok" in jobs[-1]
-    wait_until(lambda: not told("squeue", "-h"), 240)
+    wait_until(lambda: not told("squeue", "-h"))
     output = "\n".join(path.read_text() for path in (work / "slurm").glob("*_log.*"))
     assert statuses(work) == dict.fromkeys(("audit", "label", "merge"), "done"), output
     assert (work / "labels" / "0002.nii.gz").exists()
@@ -123,7 +123,7 @@ def statuses(work: Path) -> dict[str, str]:
 @pytest.mark.slow
 def test_what_follows_a_job_that_failed_does_not_run(slurm, tmp_path):
     assert main([*light_chain(tmp_path), "--slurm=time=10,mem=0,cpus-per-task=2"]) == 0
-    wait_until(lambda: not told("squeue", "-h"), 60)
+    wait_until(lambda: not told("squeue", "-h"))
     work = tmp_path / "work"
     assert statuses(work) == {"first": "skipped"}
     assert "gone.json" in (work / "slurm" / "2_0_log.err").read_text()
@@ -144,12 +144,12 @@ def test_a_job_whose_time_is_over_is_queued_again_and_goes_on(slurm, tmp_path):
     work = tmp_path / "work"
     assert main([*light_chain(tmp_path), "--only=first", "--slurm=time=10,mem=0"]) == 0
     command = "tools.attached", f"--work_dir={work}"
-    wait_until(lambda: process_with(*command), 60, 0.02)
+    wait_until(lambda: process_with(*command), pause=0.02)
     os.kill(process_with(*command), signal.SIGSTOP)  # as if it took long
     told("scancel", "--signal=USR2", "1")  # as Slurm does 90 s before the end
-    wait_until(lambda: told("squeue", "-h", "-o", "%T %r") == "PENDING BeginTime", 30)
+    wait_until(lambda: told("squeue", "-h", "-o", "%T %r") == "PENDING BeginTime")
     told("scontrol", "update", "JobId=1", "StartTime=now")
-    wait_until(lambda: not told("squeue", "-h"), 60)
+    wait_until(lambda: not told("squeue", "-h"))
     assert statuses(work) == {"first": "skipped"}
     assert "Requeued job 1" in (work / "slurm" / "1_0_log.out").read_text()
     assert process_with(*command) is None

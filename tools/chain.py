@@ -32,6 +32,14 @@ def check_tracking(where: str | None) -> None:
         raise CaseError(f"Unknown tracking {where!r}. Use 'mlflow', the address of a server, or leave it out.")
 
 
+def find_config(name: str, folder: Path) -> Path:
+    """Path of a config file, in a bundle's ``configs`` or from the current folder; CaseError if it is in neither."""
+    found = next((path for path in (folder / name, Path(name).absolute()) if path.is_file()), None)
+    if found is None:
+        raise CaseError(f"{name}: neither {folder} nor the current folder has such a config file.")
+    return found
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of a chain: a command of ``tools`` or a run id of a bundle.
@@ -72,14 +80,7 @@ class Stage:
     def config_files(self) -> list[Path]:
         """Paths of the config files; CaseError if one is missing."""
         folder = BUNDLES / self.bundle / "configs" if self.bundle else Path()
-        files = []
-        for name in self.configs:
-            candidates = [folder / name, Path(name).absolute()]
-            found = next((path for path in candidates if path.is_file()), None)
-            if found is None:
-                raise CaseError(f"{name}: neither {folder} nor the current folder has such a config file.")
-            files.append(found)
-        return files
+        return [find_config(name, folder) for name in self.configs]
 
     def key(self, keys: dict[str, str], inputs: str) -> str:
         """Hash of all that decides the stage's result: definition, config files, the stages before it, the data."""

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from abdoseg.files import CaseError, is_of_the_disk, write_json
 from abdoseg.ranks import Alone, Ranks, join
-from tools.chain import check_tracking, read_manifest, versions
+from tools.chain import check_tracking, find_config, read_manifest, versions
 from tools.faults import reason_of
 from tools.lock import LOCK_FILE, sole_user
 from tools.scans import ENDINGS, find_scans
 from tools.starter_weights import starter_notice
 from tools.stream import Passage, Progress, ended_like_ctrl_c, stream
-from tools.trust import check_trusted
+from tools.trust import check_configs, check_trusted
 
 logger = logging.getLogger(__name__)
 NAMED = 5  # scans that a line names
@@ -61,8 +61,8 @@ def predict(
         series: Label these DICOM series instead of one a study: their UIDs, separated by commas.
         tracking: "mlflow" records settings, counts, seconds a scan and the manifest in OUTPUT/mlruns.db, or
             where the environment variable MLFLOW_TRACKING_URI says. The address of an MLflow server records them there.
-        trust: Run a bundle that is not this project's own. Its configs are code: without this option, what they would
-            run is listed, and nothing runs.
+        trust: Run a bundle, or an overlay, that is not this project's own. Configs are code: without this option, what
+            they would run is listed, and nothing runs.
         overrides: Replace values of the bundle's inference.yaml by their ids, for example --inferer#margin_mm 30,
             --mirror_axes "[]" or --device cpu.
     """
@@ -82,6 +82,8 @@ def predict(
         if scan.takes_place(targets[name], Path(input)):
             raise CaseError(f"{scan}: its label map would take its place; give another --output than its own folder.")
     check_trusted(bundle, trust)
+    if overlay is not None:
+        check_configs([find_config(overlay, Path(bundle) / "configs")], trust)
     predictor = load()
     print(f"weights: {predictor.checkpoint} (sha256 {predictor.sha256[:12]})")
     if notice := starter_notice(predictor.checkpoint, predictor.sha256):

@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 
 from abdoseg.files import CaseError
 from abdoseg.networks import ARCHITECTURE_FILE, load_checkpoint, read_architecture, weights_folder
+from tools.chain import find_config
 from tools.faults import fault_of, innermost
 
 
@@ -56,7 +57,7 @@ class Predictor:
                 f"{self.checkpoint} does not exist; train the bundle, or name the folder of its weights by --weights."
             )
         parser = ConfigParser()
-        configs = [config] if overlay is None else [config, _overlay(config.parent, overlay)]
+        configs = [config] if overlay is None else [config, find_config(overlay, config.parent)]
         parser.read_config([str(path) for path in configs])
         parser.read_meta(str(bundle / "configs" / "metadata.json"))
         _check_overrides(overrides, parser, config)
@@ -121,13 +122,6 @@ class Predictor:
 def _as_it_is(path: Path) -> str | Path:
     """A path for a config: in a text MONAI would take every # for its own ::, and labels would go to another folder."""
     return path if "#" in str(path) else str(path)
-
-
-def _overlay(folder: Path, name: str) -> Path:
-    for path in (folder / name, Path(name).absolute()):
-        if path.is_file():
-            return path
-    raise CaseError(f"{name}: neither {folder} nor the current folder has such a config file for --overlay.")
 
 
 def _check_overrides(overrides: Mapping, parser: ConfigParser, config: Path) -> None:

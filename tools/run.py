@@ -16,6 +16,7 @@ from tools.pipeline import load_pipeline
 from tools.slurm import command_of, job_options, submit
 from tools.start_teacher import with_teacher
 from tools.torchrun import Crew
+from tools.trust import check_stages
 
 
 def run(
@@ -30,6 +31,7 @@ def run(
     node_rank: int = 0,
     rdzv_endpoint: str | None = None,
     slurm: str | None = None,
+    trust: bool = False,
     **parameters,
 ) -> dict:
     """Run a chain of bundles and commands on a folder of scans.
@@ -65,6 +67,8 @@ def run(
         rdzv_endpoint: HOST:PORT by which the others reach machine 0; needed if there are several.
         slurm: Options of sbatch for each stage's job, separated by commas, such as "time=1-00:00:00,gres=gpu:8". Each
             job waits for the one before; --nnodes and --nproc_per_node hold for the stages that many can share.
+        trust: Run config files that are not this project's own. They are code: without this option, what they would run
+            is listed, and nothing runs. Files that give values only need no trust.
         parameters: Replace parameters of the chain, which stand at the head of its file, for example --seed 1 or
             --fine_overlay my.yaml (a config file that is laid over the bundle's train.yaml).
     """
@@ -79,8 +83,9 @@ def run(
     stages = load_pipeline(chain, preset, {**with_teacher(parameters), **places})
     if isinstance(parameters.get("teacher"), str) and all(stage.tool != "start_teacher" for stage in stages):
         raise CaseError(f"Chain {chain} has no teacher; leave --teacher {parameters['teacher']} out.")
+    check_stages(stages, trust)
     if crew is None:
-        processes = {"tracking": tracking, "nproc_per_node": nproc_per_node}
+        processes = {"tracking": tracking, "nproc_per_node": nproc_per_node, "trust": trust or None}
         command = command_of(chain, {**places, "preset": preset, **processes, **parameters})
         todo = missing_stages(stages, data_signature(data_dir), root, only)
         submit(todo, command, job_options(slurm), nnodes, root / "slurm")

@@ -10,6 +10,7 @@ from abdoseg.labels import ORGAN_IDS
 from tools.lock import sole_user
 from tools.pipeline import load_pipeline
 from tools.run import run_stages
+from tools.trust import check_stages
 
 CHAIN = Path(__file__).with_suffix(".yaml")
 
@@ -29,6 +30,7 @@ def starter(
     head_share: float = 0.06,
     only: str | None = None,
     install: bool = False,
+    trust: bool = False,
     **parameters,
 ) -> dict:
     """Train the teacher and the two students on synthetic CT, rendered while they train, without one patient image.
@@ -59,6 +61,7 @@ def starter(
         head_share: Share of the scans that are rendered from heads.
         only: Do just these stages of tools/starter.yaml, separated by commas, for example "coarse,fine".
         install: Store the finished weights in the bundles.
+        trust: Run config files that are not this project's own, see `run --help`.
         parameters: Replace parameters of tools/starter.yaml, for example --seed 1, --teacher_steps 200 or
             --fine_overlay my.yaml.
     """
@@ -93,7 +96,9 @@ def starter(
     }
     if clash := sorted(set(parameters) & set(given)):
         raise CaseError(f"{clash[0]} is no parameter to replace; the options of the command decide it.")
-    return run_stages(load_pipeline(str(CHAIN), None, {**parameters, **given}), _signature(maps), root, only)
+    stages = load_pipeline(str(CHAIN), None, {**parameters, **given})
+    check_stages(stages, trust)
+    return run_stages(stages, _signature(maps), root, only)
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -1,18 +1,18 @@
 """Configs from elsewhere are code: what they would run is listed, and runs only after the user has said so."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from abdoseg.files import CaseError
 from abdoseg.manifest import imported_hash, source_hash
-from tools.chain import BUNDLES
+from tools.chain import BUNDLES, Stage
 
 # What Python imports from a folder that a config puts on its path.
 EVALUATED = ("args", "kwargs", "class")  # of a logging.conf
 IMPORTABLE = (".py", ".pyc", ".pyd", ".so", ".pth")
 
 
-def check_trusted(bundle: str | Path, trust: bool = False, overlays: Sequence[Path] = ()) -> None:
+def check_trusted(bundle: str | Path, trust: bool = False) -> None:
     """Refuse to run a bundle from elsewhere until the user trusts it; print what it would run.
 
     A bundle is trusted where it is one of this repository's ``bundles``, or holds their configs and Python, byte for
@@ -22,7 +22,6 @@ def check_trusted(bundle: str | Path, trust: bool = False, overlays: Sequence[Pa
     ----------
     bundle : its folder.
     trust : whether the user has said so.
-    overlays : further config files that are to be run with its own.
 
     Raises
     ------
@@ -30,25 +29,49 @@ def check_trusted(bundle: str | Path, trust: bool = False, overlays: Sequence[Pa
         If it is from elsewhere and the user has not said that it is trusted.
     """
     bundle = Path(bundle).resolve()
-    found = foreign_code(bundle, overlays)
-    if not found or trust:
-        return
-    print(f"{bundle} would run:", *(f"  {line}" for line in found), sep="\n")
-    raise CaseError(
-        f"{bundle} is not one of this repository's bundles, and its configs are code ({len(found)} lines of it are "
-        "listed above); if you trust them, add --trust."
-    )
+    if not trust:
+        _refuse(bundle, foreign_code(bundle), "is not one of this repository's bundles, and its configs are code")
 
 
-def foreign_code(bundle: Path, overlays: Sequence[Path] = ()) -> list[str]:
+def check_configs(paths: Iterable[Path], trust: bool = False) -> None:
+    """Refuse configs from elsewhere, which are to be laid over a bundle's, as long as the user does not trust them.
+
+    One that gives values only runs nothing, and needs no trust.
+
+    Parameters
+    ----------
+    paths : config files; those in this repository's ``bundles`` are trusted.
+    trust : whether the user has said so.
+
+    Raises
+    ------
+    CaseError
+        If one would run something.
+    """
+    for path in () if trust else paths:
+        if not path.resolve().is_relative_to(BUNDLES.resolve()):
+            _refuse(path, code_in(path), "is not one of this repository's configs, and what it gives is code")
+
+
+def check_stages(stages: Iterable[Stage], trust: bool = False) -> None:
+    """Refuse the stages of a chain as long as they lay configs from elsewhere over their bundles', see above."""
+    check_configs(dict.fromkeys(path for stage in stages if stage.bundle for path in stage.config_files()), trust)
+
+
+def _refuse(what: Path, code: Sequence[str], why: str) -> None:
+    if code:
+        print(f"{what} would run:", *(f"  {line}" for line in code), sep="\n")
+        raise CaseError(f"{what} {why} ({len(code)} lines of it are listed above); if you trust it, add --trust.")
+
+
+def foreign_code(bundle: Path) -> list[str]:
     """List what a bundle would run that is not this repository's, a line each: ``FILE: ID: $expression or target``.
 
     Parameters
     ----------
     bundle : folder of the bundle; all its configs are looked at.
-    overlays : further config files.
     """
-    configs = [*sorted((bundle / "configs").glob("*")), *overlays]
+    configs = sorted((bundle / "configs").glob("*"))
     lines = [line for path in configs if not _is_ours(path, bundle.name) for line in code_in(path)]
     return lines + _python_in(bundle)
 

@@ -50,7 +50,7 @@ def write_data(folder: Path) -> list[str]:
         options += [f"--{plan}_patch_size=16,16,16", f"--{plan}_spacing=12,12,14"]
     options += ["--plan_batch_size=1", "--organ_plan_batch_size=1", "--tumor_plan_batch_size=1"]
     options += ["--plan_base_features=4", "--plan_max_features=8", "--tumor_base_features=4", "--tumor_max_features=8"]
-    return [*options, "--validation_cases=1"]
+    return [*options, "--validation_cases=1", "--trust"]
 
 
 def start(options: list[str], work: Path) -> subprocess.Popen:

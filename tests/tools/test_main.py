@@ -204,7 +204,7 @@ def test_a_config_that_is_no_yaml_is_told_with_its_line(tmp_path, capsys):
     paths = [str(tmp_path / name) for name in ("0001_0000.nii.gz", "out")]
     assert main(["predict", str(ROOT / "bundles" / "fine_seg"), *paths, f"--overlay={overlay}"]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("error: while scanning")
+    assert told.startswith(f"error: {overlay}: cannot be read as a config (while scanning")
     assert told.count("\n") == 1
     assert f'"{overlay}", line 3' in told
 

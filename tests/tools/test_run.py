@@ -29,7 +29,7 @@ def chain_options(folder: Path) -> list[str]:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(overlay))
     overlays = [f"--{name}_overlay={folder / name}.yaml" for name in OVERLAYS]
     plan = ["--plan_patch_size=16,16,16", "--plan_spacing=12,12,14", "--plan_batch_size=1", "--plan_base_features=4"]
-    return [*overlays, *plan, "--plan_max_features=8", "--mirror_axes=[]", "--validation_cases=1"]
+    return [*overlays, *plan, "--plan_max_features=8", "--mirror_axes=[]", "--validation_cases=1", "--trust"]
 
 
 def manifests(work: Path) -> dict[str, dict]:

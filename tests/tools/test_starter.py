@@ -192,7 +192,7 @@ def test_all_stages_train_label_and_are_scored(maps, tmp_path):
     options = {"anatomies": str(maps), "scans": str(tmp_path / "scans"), "phantoms": 0, **tiny_overlays(tmp_path)}
     options["outside"] = str(head)
     options |= {f"{stage}_steps": 1 for stage in ("teacher", "coarse", "fine")}
-    assert starter(str(tmp_path / "work"), **options) == {"failed": {}}
+    assert starter(str(tmp_path / "work"), trust=True, **options) == {"failed": {}}
     for arm in ("teacher", "student"):
         assert set(json.loads((tmp_path / "work" / "scores" / f"{arm}.json").read_text())["cases"]) == {"a"}
         checks = json.loads((tmp_path / "work" / "scores" / "checks.json").read_text())

@@ -5,13 +5,17 @@ import py_compile
 import shutil
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import yaml
 
 import abdoseg
 from abdoseg.files import CaseError
+from tests.tools.small_data import ORGANS, save_data_set
+from tools.__main__ import main
 from tools.chain import BUNDLES
-from tools.trust import check_trusted, code_in, foreign_code
+from tools.trust import check_configs, check_trusted, code_in, foreign_code
 
 
 @pytest.fixture
@@ -107,12 +111,31 @@ def test_a_changed_logging_conf_is_listed_as_python_evaluates_it(copy):
     assert "logging.conf: args = (print(1),)" in foreign_code(copy)
 
 
-def test_an_overlay_from_elsewhere_counts(tmp_path):
+def test_an_overlay_from_elsewhere_counts(tmp_path, capsys):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("device: $print(1)\n")
-    with pytest.raises(CaseError, match="add --trust"):
-        check_trusted(BUNDLES / "fine_seg", overlays=[overlay])
-    check_trusted(BUNDLES / "tumor_cascade", overlays=[BUNDLES / "tumor_cascade" / "configs" / "faithful.yaml"])
+    ours = BUNDLES / "tumor_cascade" / "configs" / "faithful.yaml"
+    with pytest.raises(CaseError, match=r"mine\.yaml is not one of this repository's configs, .* add --trust"):
+        check_configs([ours, overlay])
+    assert capsys.readouterr().out == f"{overlay} would run:\n  mine.yaml: device: $print(1)\n"
+    check_configs([ours, overlay], trust=True)
+    overlay.write_text("device: cpu\n")
+    check_configs([ours, overlay])
+
+
+def test_neither_predict_nor_a_chain_runs_the_code_of_an_overlay_before_it_is_trusted(tmp_path, capsys):
+    overlay, ran = tmp_path / "mine.yaml", tmp_path / "ran"
+    overlay.write_text(f"max_epochs: $__import__('pathlib').Path('{ran}').touch() or 1\n")
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), tmp_path / "a.nii.gz")
+    data = save_data_set(tmp_path / "data", [ORGANS, ORGANS], testing=1)
+    predict = ["predict", "fine_seg", str(tmp_path / "a.nii.gz"), str(tmp_path / "out"), f"--overlay={overlay}"]
+    run = ["run", "two_stage", f"--data_dir={data}", f"--work_dir={tmp_path / 'work'}", f"--teacher_overlay={overlay}"]
+    starter = ["starter", f"--work_dir={tmp_path / 'starter'}", "--phantoms=1", f"--fine_overlay={overlay}"]
+    for command in (predict, run, starter):
+        assert main(command) == 2
+        assert f"{overlay} is not one of this repository's configs" in capsys.readouterr().err
+    assert not ran.exists()
+    assert not (tmp_path / "work").exists()
 
 
 @pytest.mark.parametrize("content", ["a: [", "!!python/object/apply:os.system [ls]", "\0"])

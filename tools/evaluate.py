@@ -1,7 +1,7 @@
 """Score predictions against references: DSC and NSD by the official FLARE23 rules, and with --strict beyond them."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -88,7 +88,8 @@ def evaluate(
     score = partial(_score, ids=class_ids(classes), known=known, num_workers=num_workers, ranks=ranks, kept=kept)
     baseline = None
     if against is not None:
-        baseline = _baseline(Path(against), partial(find_pairs, Path(against), Path(references), section, pairs), score)
+        find = partial(find_pairs, Path(against), Path(references), section, pairs)
+        baseline = _baseline(Path(against), find, score, pairs)
     found, failed = score(pairs)
     if not ranks.first:
         return {}
@@ -162,8 +163,10 @@ def _parts(found: Mapping[str, Mapping], key: str) -> dict[str, dict]:
     return {case: scores[key] for case, scores in found.items() if scores[key] is not None}
 
 
-def _baseline(against: Path, find: Callable[[], dict], score: Callable[[dict], tuple[dict, dict]]) -> dict[str, dict]:
-    """Strict scores of another run, from its JSON file or its predictions."""
+def _baseline(
+    against: Path, find: Callable[[], dict], score: Callable[[dict], tuple[dict, dict]], cases: Iterable[str]
+) -> dict[str, dict]:
+    """Strict scores of another run, from its JSON file, which must have one of these cases, or its predictions."""
     if against.suffix != ".json":
         found, failed = score(find())
         for case, reason in failed.items():
@@ -171,9 +174,12 @@ def _baseline(against: Path, find: Callable[[], dict], score: Callable[[dict], t
         return _parts(found, "strict")
     try:
         content = json.loads(against.read_text())
-        return content["strict"]["cases"]
+        scores = content["strict"]["cases"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CaseError(f"{against}: no strict scores to compare with; write them by `evaluate --strict`.") from error
+    if scores.keys().isdisjoint(cases):
+        raise CaseError(f"{against}: has scores of other cases only; compare with a run on the same scans.")
+    return scores
 
 
 def _strict(found: Mapping[str, Mapping], against: str | None, baseline: Mapping[str, Mapping] | None) -> dict:

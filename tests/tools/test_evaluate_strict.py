@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from abdoseg.files import CaseError
 from tests.tools.score_data import save, save_folders, scan
 from tools.evaluate import evaluate
 
@@ -90,3 +91,10 @@ def test_one_run_against_another_by_its_predictions_or_by_its_scores(folders, tm
     assert any(
         line.startswith("liver") and line.split()[1] == "3" for line in printed.split("against ")[1].splitlines()
     )
+
+
+def test_scores_of_other_scans_are_refused_before_any_is_scored(folders, tmp_path, capsys):
+    (tmp_path / "other.json").write_text(json.dumps({"strict": {"cases": {"0815": {}}}}))
+    with pytest.raises(CaseError, match=r"other\.json: has scores of other cases only; compare with a run on the same"):
+        evaluate(*folders, strict=True, against=tmp_path / "other.json")
+    assert "liver" not in capsys.readouterr().out

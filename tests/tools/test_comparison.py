@@ -65,3 +65,4 @@ def test_how_a_comparison_is_told():
     assert " ".join(text.split("\n")[3:]) == MEANING
     assert max(map(len, text.splitlines())) <= 100
     assert "training seed" in MEANING
+    assert "fewer than ten scans" in MEANING

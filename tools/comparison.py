@@ -11,8 +11,8 @@ MEASURES = {"tumor_dsc": ("tumor DSC", (TUMOR,)), "organ_mean_dsc": ("organ mean
 MEANING = (
     "A difference is the mean over the n scans that both arms have labeled and that contain the class, in brackets its "
     "95 % bootstrap interval over scans: where that leaves out 0, the arm is better or worse on scans like these with "
-    "these weights. Of fewer than ten scans it is too narrow to tell; each arm was trained once, so what another training "
-    "seed would change is not in it."
+    "these weights. Of fewer than ten scans it is too narrow to tell; each arm was trained once, so what another "
+    "training seed would change is not in it."
 )
 
 

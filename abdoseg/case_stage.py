@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from unicodedata import normalize
 
 import nibabel as nib
 import numpy as np
@@ -191,9 +192,13 @@ def excluded_entry(case: dict, reason: str) -> dict:
 
 
 def find_volume(folders: Sequence[Path], name: str) -> Path | None:
-    """Give the path of ``NAME.nii.gz`` or ``NAME.nii`` in the first of the folders that holds one; None without any."""
-    candidates = (folder / f"{name}{ending}" for folder in folders for ending in (".nii.gz", ".nii"))
-    return next((path for path in candidates if path.is_file()), None)
+    """Give the path of ``NAME.nii.gz`` or ``NAME.nii`` in the first of the folders that holds one; None without any.
+
+    It is found also where macOS has written its name, with accents as characters of their own.
+    """
+    names = [f"{form}{ending}" for form in (name, normalize("NFD", name)) for ending in (".nii.gz", ".nii")]
+    candidates = (folder / name for folder in folders for name in names)
+    return next((path for path in candidates if os.path.isfile(path)), None)  # a name may be too long to be asked for
 
 
 def read_on_grid(path: str | os.PathLike, grid: nib.Nifti1Image, kind: str, other: str | os.PathLike) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from abdoseg.case_stage import CaseStage, excluded_entry, find_volume, read_on_grid
-from abdoseg.datalist import write_datalist
+from abdoseg.datalist import case_id, write_datalist
 from abdoseg.files import CaseError, write_label_map
 from abdoseg.label_maps import open_volume, read_label_map
 
@@ -205,6 +205,9 @@ def test_the_first_folder_that_has_a_volume_gives_it(tmp_path):
     assert find_volume([first, second], "a") == second / "a.nii.gz"
     assert find_volume([first, second], "b") == second / "b.nii"
     assert find_volume([first, second], "c") is None
+    (second / "Mu\u0308ller.nii.gz").touch()
+    assert find_volume([first, second], case_id("Mu\u0308ller_0000.nii.gz")) == second / "Mu\u0308ller.nii.gz"
+    assert find_volume([first, second], "\u00fc" * 120) is None  # with accents of their own, too long for a file
     assert find_volume([], "a") is None
     save(first / "a.nii", [1] * 4)
     assert find_volume([first, second], "a") == first / "a.nii"

@@ -115,7 +115,6 @@ def test_the_table_shows_the_scores_of_each_arm(work):
     (host,) = re.findall(r"<tr><td>in the liver</td>(.*?)</tr>", score_table(summaries))
     assert re.findall(r"<td[^>]*>([^<]*)</td>", host) == ["0.000", "", "3", "", "", f"{dsc:.3f}", "", "4", "", ""]
     assert "in the pancreas" not in score_table(summaries)
-    # The scans have two organs.
     (mean,) = re.findall(r"<tr class=mean><td>mean of the organs</td>(.*?)</tr>", score_table(summaries))
     assert f">{summaries['student']['organ_mean_dsc']:.3f}<" in mean
 

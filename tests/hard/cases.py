@@ -8,6 +8,7 @@ import shutil
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 import nibabel as nib
 import numpy as np
@@ -279,8 +280,8 @@ def last_sentence(told: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A text on one line, as commands show it."""
-    return " ".join(text.split())
+    """A text on one line, as commands show it, with its accents composed, as they are in ids."""
+    return " ".join(normalize("NFC", text).split())
 
 
 def require(holds: bool, otherwise: str) -> None:

@@ -66,7 +66,7 @@ starter: install
 WORK := $(DEMO)
 ui: install
 	@test -f "$(WORK)/mlruns.db" || { echo "$(WORK)/mlruns.db does not exist; start a chain with --tracking mlflow first"; exit 1; }
-	$(PYTHON) -m mlflow ui --host 127.0.0.1 --backend-store-uri "sqlite:///$(WORK)/mlruns.db"
+	MLFLOW_DISABLE_TELEMETRY=true $(PYTHON) -m mlflow ui --host 127.0.0.1 --backend-store-uri "sqlite:///$(WORK)/mlruns.db"
 
 STUDIES := $(WORK)/studies
 label-server: install label-env

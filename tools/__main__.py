@@ -59,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; the exit code is 0 (done), 1 (some cases failed, the rest is done) or 2 (nothing was done)."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what this terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else it reports to its makers how it is used
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, "", *(f"  {command:10} {summary(command)}" for command in COMMANDS), sep="\n")
         return 0

@@ -69,6 +69,17 @@ def test_what_has_no_partner_is_named(tmp_path):
     assert len(reasons) == 5
 
 
+def test_an_id_may_end_in_what_looks_like_the_suffix_of_an_image(tmp_path):
+    nnunet(tmp_path)
+    for section, old, new in (("Tr", "ct_12", "ct_0000"), ("Ts", "ct_7", "ct_0001_0000")):
+        for folder, ending in (("images", "_0000.nii.gz"), ("labels", ".nii.gz")):
+            (tmp_path / (folder + section) / f"{old}{ending}").rename(tmp_path / (folder + section) / f"{new}{ending}")
+    candidates, excluded = find_cases(tmp_path)
+    found = {case["id"]: Path(case["label"]).name for case in candidates}
+    assert found == {"ct_0000": "ct_0000.nii.gz", "ct_120": "ct_120.nii.gz", "ct_0001_0000": "ct_0001_0000.nii.gz"}
+    assert excluded == []
+
+
 def test_a_test_scan_does_not_take_the_place_of_a_training_case_of_its_id(tmp_path):
     nnunet(tmp_path / "data")
     for folder, ending in (("imagesTs", "_0000.nii.gz"), ("labelsTs", ".nii.gz")):
@@ -155,6 +166,13 @@ def test_a_list_for_validation_is_for_testing(tmp_path):
         ("liver_132", "testing", False),
     ]
     assert excluded == []
+
+
+def test_two_values_may_have_one_name(tmp_path):
+    EXAMPLES["decathlon"][0](tmp_path)
+    change_json(tmp_path, labels={"0": "background", "1": "liver", "2": "liver"})
+    labeled = [case for case in find_cases(tmp_path)[0] if "label" in case]
+    assert [case["source_labels"].mapping for case in labeled] == [{1: 1, 2: 1}] * 2
 
 
 def test_a_modality_may_be_told_in_a_word(tmp_path):

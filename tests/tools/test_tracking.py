@@ -1,6 +1,7 @@
 """Chains in MLflow: their runs, figures and files, in a database and on a server."""
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -258,3 +259,16 @@ def test_under_torchrun_the_first_process_alone_records(tmp_path):
     assert recorded.info.status == "FINISHED"
     # Two cases in two processes are a step an epoch.
     assert [item.step for item in client.get_metric_history(recorded.info.run_id, "train_loss")] == [1, 2, 3]
+
+
+def test_mlflow_reports_nothing_to_its_makers():
+    code = (
+        "from tools.__main__ import main; main(['--help'])\n"
+        "from mlflow.telemetry.utils import is_telemetry_disabled; print(is_telemetry_disabled())"
+    )
+    # Where it sees that a test or a CI job runs, it reports nothing anyway.
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=BUNDLES.parent, env=environment, capture_output=True, text=True, check=False
+    )
+    assert told.stdout.splitlines()[-1:] == ["True"], told.stderr

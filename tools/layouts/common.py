@@ -41,8 +41,11 @@ def pair(
 ) -> list[dict]:
     """Pair images with labels by id, in the order of the ids; in training what has no partner is excluded.
 
-    ``remedy`` is said of an image without a label, beside the label that is missing.
+    ``remedy`` is said of an image without a label, beside the label that is missing. A label called as an image's id is
+    that image's, though the id ends in what looks like nnU-Net's suffix: liver_0000.nii.gz with liver_0000_0000.nii.gz.
     """
+    names = {name: path.name.removesuffix(".gz").removesuffix(".nii") for name, path in labels.items()}
+    labels = {names[name] if names[name] in images else name: path for name, path in labels.items()}
     candidates = []
     for name, image in sorted(images.items()):
         entry = {"id": name, "section": section, "image": str(image)}

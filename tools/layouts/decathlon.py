@@ -39,7 +39,10 @@ def find(root: Path, convention: LabelConvention | None) -> tuple[list[dict], li
             f"{path}: needs 'labels' and, in 'training' and 'validation', an \"image\" and a \"label\" for each case."
         ) from error
     try:
-        values = {str(name): [int(value)] for value, name in names.items() if int(value)}
+        values: dict[str, list[int]] = {}
+        for value, name in names.items():
+            if int(value):
+                values.setdefault(str(name), []).append(int(value))
     except ValueError as error:
         raise CaseError(f'{path}: \'labels\' maps whole numbers to names, for example "1": "liver".') from error
     convention = convention or named_convention(values, str(path))

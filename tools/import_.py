@@ -18,10 +18,10 @@ def import_(
 ) -> dict:
     """Turn a trained nnU-Net v2 model into weights of bundles/teacher_nnunet.
 
-    `python -m tools import nnunet nnUNet_results/Dataset7_CT/nnUNetTrainer__nnUNetPlans__3d_fullres --output W` writes
-    W/model.pt and W/architecture.json; `python -m tools predict bundles/teacher_nnunet SCANS LABELS --weights W` labels
-    with them as nnU-Net itself would, on its own spacing and with its own resampling. `python -m tools run two_stage
-    --teacher_model MODEL ...` is paper A's chain with such a teacher in place of a training.
+    `python -m tools import nnunet nnUNet_results/Dataset007_CT/nnUNetTrainer__nnUNetPlans__3d_fullres --output W`
+    writes W/model.pt and W/architecture.json; `python -m tools predict bundles/teacher_nnunet SCANS LABELS --weights W`
+    labels with them as nnU-Net itself would, on its own spacing and with its own resampling. `python -m tools run
+    two_stage --teacher_model MODEL ...` is paper A's chain with such a teacher in place of a training.
 
     One fold of a 3d_fullres or 3d_lowres model of one CT channel is taken. The checkpoint is read without running any
     code in it.

@@ -134,7 +134,7 @@ def _draw_labels(axes, labels: np.ndarray, plane: str, index: int, size: np.ndar
 
 
 def _body_box(image: np.ndarray, truth: np.ndarray) -> tuple[slice, slice, slice]:
-    """Box around the body, without the air beside it, and around all that is labelled."""
+    """Box around the body, without the air beside it, and around all that is labeled."""
     box = []
     for axis, size in enumerate(image.shape):
         others = tuple(other for other in range(3) if other != axis)

@@ -2,16 +2,16 @@
 PYTHON := .venv/bin/python
 DEMO := runs/demo
 
-.PHONY: help install install-test demo demo-cascade study starter ui label-env label-server test test-full lint real-check
-.PHONY: test-hard chaos slurm-demo dependency-audit
+.PHONY: help install install-test demo demo-cascade study starter ui label-env label-server test test-full lint
+.PHONY: real-check test-hard chaos slurm-demo dependency-audit
 
 help:
 	@echo "make install       the packages, into .venv; the other targets begin with it"
 	@echo "make demo          the main job on a data set that it makes itself, in at most 10 minutes on 2 cores"
 	@echo "make demo-cascade  then paper B's cascade on the same data, in at most 20 minutes more"
 	@echo "make study         the papers' claims tested on phantoms, in at most 150 minutes on 2 cores: docs/study.md"
-	@echo "make starter       weights from synthetic CT alone, with the tissue maps and scans of ../shared/data, in 2 hours: docs/synthesis.md"
-	@echo "make ui            what chains started with '--tracking mlflow' have recorded, in the browser (WORK=runs/flare23)"
+	@echo "make starter       weights from synthetic CT alone, with data of ../shared/data, in 2 hours: docs/synthesis.md"
+	@echo "make ui            what chains with '--tracking mlflow' have recorded, in the browser (WORK=runs/flare23)"
 	@echo "make label-server  MONAI Label with the bundles packed in WORK, for the scans in STUDIES: docs/monai-label.md"
 	@echo "make test          the tests (at most 10 minutes)"
 	@echo "make test-full     the slow tests (at most 30 minutes more)"
@@ -35,8 +35,8 @@ install-test: .venv/installed-test
 	$(PYTHON) -m pip install -q "torch==2.13.0" -e '.[test]'
 	touch $@
 
-# MONAI Label needs NumPy 1, hence an environment of its own. The constraint also binds what pip builds: sam2 would bring
-# a second torch.
+# MONAI Label needs NumPy 1, hence an environment of its own. The constraint also binds what pip builds: sam2 would
+# bring a second torch.
 label-env: .venv-label/installed
 .venv-label/installed: tools/label/requirements.txt tools/label/constraints.txt
 	python3.11 -m venv .venv-label
@@ -98,7 +98,8 @@ lint: install-test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-# The real CT stands there as a training case and, under another id, as a test case; 0.85 is the mean DSC that it must reach.
+# The real CT stands there as a training case and, under another id, as a test case; 0.85 is the mean DSC that it must
+# reach.
 REAL := ../shared/data/ct_example_3mm
 CHECK := runs/real-check
 real-check: install

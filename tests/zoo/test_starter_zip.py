@@ -11,7 +11,7 @@ import torch
 
 from abdoseg.networks import read_architecture, write_architecture
 from tests.bundles.tiny import REPOSITORY, TINY_PLAN, workflow
-from tests.tools.test_starter import finished
+from tests.tools.test_starter_install import finished
 from tests.zoo.packing import unpacked
 from tools.pack import pack
 from tools.predict import predict

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Mapping
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
@@ -117,11 +116,6 @@ class RandAnatomicalFlipd(RandomizableTransform, MapTransform):
         self.axis = axis
         self.swap_sides = swap_sides
         self.known_key = known_key
-
-    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None):
-        """Seed the draw; returns itself."""
-        super().set_random_state(seed, state)
-        return self
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Draw once and mirror all keys or none."""

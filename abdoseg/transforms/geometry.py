@@ -28,24 +28,21 @@ def affine_of(image: MetaTensor, index: int = 0) -> np.ndarray:
     return affine[index] if affine.ndim == 3 else affine
 
 
-def spacing_of(image: MetaTensor | np.ndarray, index: int = 0) -> np.ndarray:
+def spacing_of(image: MetaTensor, index: int = 0) -> np.ndarray:
     """Give the (3,) voxel spacing in mm along (x, y, z): the lengths of the affine's columns.
 
     Parameters
     ----------
-    image : MetaTensor with a (4, 4) or (B, 4, 4) affine, or the (4, 4) affine itself as a NumPy array.
-    index : which member of a batch.
+    image, index : see `affine_of`.
 
     Raises
     ------
     TypeError
-        If ``image`` is a plain tensor.
+        If ``image`` is a plain tensor or array.
     ValueError
         If the affine gives a spacing that is not positive and finite.
     """
-    is_affine = isinstance(image, np.ndarray) and image.shape == (4, 4)
-    affine = image if is_affine else affine_of(image, index)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = np.linalg.norm(affine_of(image, index)[:3, :3], axis=0)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         raise ValueError(f"The affine gives the spacing {spacing.tolist()} mm; it must be positive along x, y and z.")
     return spacing
@@ -66,18 +63,20 @@ def file_name_of(image, index: int = 0) -> str:
     return str(name if isinstance(name, str) else name[index])
 
 
-def resized_spacing(spacing, shape, size, align_corners: bool = True) -> np.ndarray:
+def resized_spacing(spacing, shape, size) -> np.ndarray:
     """Give the (3,) spacing in mm of a grid made by resizing ``shape`` voxels to ``size`` voxels, all in (x, y, z).
 
-    With ``align_corners`` the outermost voxel centers coincide, so that n voxels resized to m lie (n - 1) / (m - 1)
-    old voxels apart; otherwise, and where an axis has one voxel, the outer edges coincide: n / m.
+    The outermost voxel centers coincide, so that n voxels resized to m lie (n - 1) / (m - 1) old voxels apart; where an
+    axis has one voxel, the outer edges coincide: n / m.
     """
     spacing, shape, size = (np.asarray(values, dtype=float) for values in (spacing, shape, size))
-    edges = shape / size
-    if not align_corners:
-        return spacing * edges
     centers = (shape - 1) / np.maximum(size - 1, 1)
-    return spacing * np.where((shape > 1) & (size > 1), centers, edges)
+    return spacing * np.where((shape > 1) & (size > 1), centers, shape / size)
+
+
+def with_affine(array: torch.Tensor, affine: np.ndarray, source: MetaTensor) -> MetaTensor:
+    """Give what was made of ``source`` its affine; the metadata hold the file name alone beside it, so all collate."""
+    return MetaTensor(array, affine=torch.as_tensor(affine), meta={"filename_or_obj": file_name_of(source)})
 
 
 def empty_image(image: MetaTensor, affine: np.ndarray | None = None) -> nib.Nifti1Image:

@@ -8,7 +8,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Transform
 
-from abdoseg.transforms.geometry import affine_of, file_name_of, require_ras, spacing_of
+from abdoseg.transforms.geometry import affine_of, file_name_of, require_ras, resized_spacing, spacing_of, with_affine
 from abdoseg.transforms.intensity import window_and_standardize
 from abdoseg.transforms.resample import resize_labels, resize_volume
 from abdoseg.transforms.roi import Box, expand_box, foreground_box, whole_box
@@ -18,13 +18,9 @@ logger = logging.getLogger(__name__)
 
 def resized_affine(affine: np.ndarray, box: Box, size: Sequence[int]) -> np.ndarray:
     """Give the (4, 4) affine of a crop that was resized to ``size`` (x, y, z) with aligned corners."""
-    start = np.array([side.start for side in box], dtype=float)
-    count = np.array([side.stop - side.start for side in box], dtype=float)
-    step = np.eye(4)
-    size = np.asarray(size, dtype=float)
-    scale = np.where((count > 1) & (size > 1), (count - 1) / np.maximum(size - 1, 1), count / size)
-    step[:3, :3] = np.diag(scale)
-    step[:3, 3] = start
+    count = [side.stop - side.start for side in box]
+    step = np.diag([*resized_spacing((1, 1, 1), count, size), 1.0])
+    step[:3, 3] = [side.start for side in box]
     return affine @ step
 
 
@@ -81,10 +77,10 @@ class PrepareStudentd(Transform):
 
         resized = resize_volume(image.as_tensor()[(slice(None), *box)], self.image_size)
         resized = window_and_standardize(resized, *self.hu_window)
-        result[self.image_key] = _with_meta(resized.half() if self.half else resized, affine, image)
+        result[self.image_key] = with_affine(resized.half() if self.half else resized, affine, image)
         if label is not None:
             resized = resize_labels(torch.as_tensor(label)[(slice(None), *box)], self.image_size)
-            result[self.label_key] = _with_meta(resized, affine, label)
+            result[self.label_key] = with_affine(resized, affine, label)
         return result
 
 
@@ -99,8 +95,3 @@ def label_box(label: torch.Tensor, margin_mm: float, spacing) -> Box:
         logger.warning("%s: the label map is empty; the region of interest is the whole volume.", file_name_of(label))
         return whole_box(shape)
     return expand_box(box, margin_mm, spacing, shape)
-
-
-def _with_meta(array: torch.Tensor, affine: np.ndarray, source: torch.Tensor) -> MetaTensor:
-    meta = {"filename_or_obj": file_name_of(source)}
-    return MetaTensor(array, affine=torch.as_tensor(affine), meta=meta)

@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Transform
 
-from abdoseg.transforms.geometry import affine_of, file_name_of, require_ras, spacing_of
+from abdoseg.transforms.geometry import affine_of, require_ras, spacing_of, with_affine
 from abdoseg.transforms.intensity import normalize_ct
 from abdoseg.transforms.resample import check_resize_mode, resize_labels, resize_volume
 
@@ -80,16 +80,10 @@ class PrepareTeacherd(Transform):
         size = plan_shape(image.shape[1:], spacing, self.plan)
         affine = edge_aligned_affine(affine_of(image), image.shape[1:], size)
         resampled = image_at_plan(image.as_tensor(), spacing, self.plan, self.image_mode)
-        result[self.image_key] = MetaTensor(
-            resampled, affine=torch.as_tensor(affine), meta={"filename_or_obj": file_name_of(image)}
-        )
+        result[self.image_key] = with_affine(resampled, affine, image)
         label = result.get(self.label_key)
         if label is not None:
-            result[self.label_key] = MetaTensor(
-                resize_labels(label, size, align_corners=False),
-                affine=torch.as_tensor(affine),
-                meta={"filename_or_obj": file_name_of(label)},
-            )
+            result[self.label_key] = with_affine(resize_labels(label, size, align_corners=False), affine, label)
         return result
 
 

@@ -26,7 +26,6 @@ def test_spacing_of_one_image_and_of_a_batch(degrees):
     np.testing.assert_allclose(spacing_of(single), (0.8, 0.7, 2.5))
     np.testing.assert_allclose(spacing_of(batch, 0), (0.8, 0.7, 2.5))
     np.testing.assert_allclose(spacing_of(batch, 1), (1.6, 1.4, 5.0))
-    np.testing.assert_allclose(spacing_of(affine.numpy()), (0.8, 0.7, 2.5))
 
 
 def test_plain_tensor_is_refused():
@@ -36,7 +35,7 @@ def test_plain_tensor_is_refused():
 
 def test_degenerate_affine_is_refused():
     with pytest.raises(ValueError, match="must be positive"):
-        spacing_of(np.diag([1.0, 0.0, 1.0, 1.0]))
+        spacing_of(MetaTensor(torch.zeros(1, 2, 2, 2), affine=torch.diag(torch.tensor([1.0, 0.0, 1.0, 1.0]))))
 
 
 def test_oblique_ras_passes_and_others_do_not():
@@ -54,9 +53,8 @@ def test_file_name_of_images_and_batches():
 
 
 def test_resized_spacing_by_hand():
-    # 5 voxels of 2 mm span 8 mm from center to center and 10 mm from edge to edge.
+    # 5 voxels of 2 mm span 8 mm from center to center, one voxel 2 mm from edge to edge.
     assert resized_spacing((2,) * 3, (5, 5, 1), (3, 9, 4)).tolist() == [4.0, 1.0, 0.5]
-    assert resized_spacing((2,) * 3, (5, 5, 1), (2, 10, 4), align_corners=False).tolist() == [5.0, 1.0, 0.5]
 
 
 def test_empty_image_has_the_grid():

@@ -6,10 +6,10 @@ import numpy as np
 
 from abdoseg.datalist import load_cases
 from abdoseg.files import CaseError
-from abdoseg.labels import CLASS_IDS, TUMOR_ID
+from abdoseg.labels import ORGAN_IDS
 from abdoseg.tumors import NO_HOST, REST, family_of, family_organs
 
-HOST_IDS = (NO_HOST, *(label for label in CLASS_IDS if label != TUMOR_ID))
+HOST_IDS = (NO_HOST, *ORGAN_IDS)
 
 
 def load_host_cases(

@@ -147,7 +147,6 @@ def frequency_weights(
     classes: int,
     power: float = 0.5,
     factors: Mapping[int | str, float] | None = None,
-    key: str = "label",
     limit: int = 32,
     background: bool = True,
 ) -> list[float]:
@@ -157,8 +156,8 @@ def frequency_weights(
 
     Parameters
     ----------
-    samples : dictionaries with a label map (1, x, y, z) of integers under ``key``, or lists of them, as transforms that
-        crop give; at most ``limit`` are read.
+    samples : dictionaries with a label map (1, x, y, z) of integers under ``label``, or lists of them, as transforms
+        that crop give; at most ``limit`` are read.
     classes : number of classes, background included.
     power : 0 weighs all classes alike; the higher, the sooner small organs appear and the more often they are seen
         where they are not.
@@ -172,7 +171,7 @@ def frequency_weights(
     counts = torch.zeros(classes, dtype=torch.float64)
     for _, sample in zip(range(limit), samples, strict=False):
         for crop in sample if isinstance(sample, list) else [sample]:
-            counts += torch.bincount(torch.as_tensor(crop[key]).flatten().long(), minlength=classes)
+            counts += torch.bincount(torch.as_tensor(crop["label"]).flatten().long(), minlength=classes)
     if not counts.any():
         raise ValueError("Class weights need at least one training sample; the data list is empty.")
     counts = torch.where(counts > 0, counts, counts[counts > 0].min())

@@ -10,9 +10,8 @@ from abdoseg.files import CaseError
 from abdoseg.label_maps import has_meaning, open_image
 
 SMALLEST_SIDE_MM, LARGEST_SIDE_MM = 0.1, 20.0
-LARGEST_COSINE = (
-    0.01  # between two voxel axes, 0.6 degrees: header rounding stays below, the least gantry tilt is above
-)
+# Between two voxel axes, 0.6 degrees: header rounding stays below, the least gantry tilt is above.
+LARGEST_COSINE = 0.01
 FORM_TOLERANCE_VOXELS = 0.5
 
 

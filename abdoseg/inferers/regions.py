@@ -20,7 +20,7 @@ AIR_HU = -500.0
 SMALLEST_PIECE = 0.1
 
 
-def body_region(volume: torch.Tensor, spacing: Sequence[float], cell_mm: float = CELL_MM) -> Region | None:
+def body_region(volume: torch.Tensor, spacing: Sequence[float]) -> Region | None:
     """Find the body in a scan, coarsely and generously.
 
     One voxel a cell is looked at. Cells above `AIR_HU` that hang together are body, what they enclose in a transverse
@@ -30,14 +30,13 @@ def body_region(volume: torch.Tensor, spacing: Sequence[float], cell_mm: float =
     ----------
     volume : (1, x, y, z), HU, RAS.
     spacing : (3,) mm.
-    cell_mm : wanted edge of a cell.
 
     Returns
     -------
     (x, y, z) bool on the processor; None where nothing is above `AIR_HU`, as in a scan that is not in HU.
     """
     cells = volume[0]
-    for axis, count in enumerate(_cells(volume.shape[1:], spacing, cell_mm)):
+    for axis, count in enumerate(_cells(volume.shape[1:], spacing)):
         cells = cells.index_select(axis, nearest_index(cells.shape[axis], count, cells.device))
     dense = (cells > AIR_HU).cpu().numpy()
     pieces, count = connected_foci(dense)
@@ -65,7 +64,7 @@ def region_near(mask: np.ndarray, spacing: Sequence[float], margin_mm: Sequence[
     (x, y, z) bool; None where the mask is empty.
     """
     cells = mask
-    counts = _cells(mask.shape, spacing, CELL_MM)
+    counts = _cells(mask.shape, spacing)
     for axis, count in enumerate(counts):
         edges = np.arange(count) * mask.shape[axis] // count
         cells = np.logical_or.reduceat(cells, edges, axis=axis)
@@ -78,9 +77,9 @@ def region_near(mask: np.ndarray, spacing: Sequence[float], margin_mm: Sequence[
     return cells
 
 
-def _cells(shape: Sequence[int], spacing: Sequence[float], cell_mm: float) -> list[int]:
-    """Give how many cells of about ``cell_mm`` a volume has along each axis, no more than it has voxels."""
-    return [max(1, min(n, round(n * float(step) / cell_mm))) for n, step in zip(shape, spacing, strict=True)]
+def _cells(shape: Sequence[int], spacing: Sequence[float]) -> list[int]:
+    """Give how many cells of about `CELL_MM` a volume has along each axis, no more than it has voxels."""
+    return [max(1, min(n, round(n * float(step) / CELL_MM))) for n, step in zip(shape, spacing, strict=True)]
 
 
 def frame_of(region: Region, shape: Sequence[int], size: Sequence[int]) -> Box:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from abdoseg.labels import TUMOR_ID
-
-TUMOR_CHANNELS = 2
+from abdoseg.networks.architecture import TUMOR_CHANNELS
 
 
 def channels_of(architecture: Mapping) -> tuple[int, int]:

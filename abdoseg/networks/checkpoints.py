@@ -22,20 +22,19 @@ def unwrap(network: nn.Module) -> nn.Module:
     return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
 
 
-def read_state(path: str | os.PathLike, key: str | None = None) -> dict[str, Tensor]:
+def read_state(path: str | os.PathLike) -> dict[str, Tensor]:
     """Read the weights of one network from a checkpoint file onto the CPU.
 
     Parameters
     ----------
-    path : a plain state dict, or a dict that holds one under ``key``; tensors and plain values only.
-    key : where the state dict is; None takes "model" if there is one, else the whole file.
+    path : a plain state dict, or a dict that holds one under "model"; tensors and plain values only.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     CaseError
-        If the file is not a checkpoint, or holds no weights under ``key``.
+        If the file is not a checkpoint, or holds no weights.
     """
     path = Path(path)
     if not path.is_file():
@@ -44,11 +43,9 @@ def read_state(path: str | os.PathLike, key: str | None = None) -> dict[str, Ten
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, UnicodeDecodeError) as error:
         raise CaseError(f"{path} is not a checkpoint of tensors and plain values; save a state dict.") from error
-    if key is None and isinstance(content, dict) and isinstance(content.get("model"), dict):
-        key = "model"
-    state = content if key is None or not isinstance(content, dict) else content.get(key)
+    within = content.get("model") if isinstance(content, dict) else None
+    state, where = (within, " under the key 'model'") if isinstance(within, dict) else (content, "")
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        where = "" if key is None else f" under the key {key!r}"
         raise CaseError(f"{path} holds no state dict{where}; save network.state_dict(), or {{'model': state_dict}}.")
     return state
 
@@ -60,12 +57,12 @@ def write_state(path: str | os.PathLike, state: dict) -> None:
         torch.save(state, file)
 
 
-def load_checkpoint(path: str | os.PathLike, network: nn.Module, key: str | None = None) -> nn.Module:
+def load_checkpoint(path: str | os.PathLike, network: nn.Module) -> nn.Module:
     """Load a checkpoint into a network (seen through DistributedDataParallel), whole or not at all.
 
     Parameters
     ----------
-    path, key : see ``read_state``.
+    path : see ``read_state``.
     network : the module to fill.
 
     Returns
@@ -79,7 +76,7 @@ def load_checkpoint(path: str | os.PathLike, network: nn.Module, key: str | None
     MismatchError
         If a name is missing or unexpected, or a shape differs; names the file, and nothing is loaded.
     """
-    state = read_state(path, key)
+    state = read_state(path)
     module = unwrap(network)
     faults = state_faults(module.state_dict(), state)
     if faults:

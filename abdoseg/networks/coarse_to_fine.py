@@ -21,7 +21,6 @@ class CoarseToFineNetwork(StrictModule):
         super().__init__()
         self.coarse = coarse
         self.fine = fine
-        self.has_coarse = coarse is not None
         if coarse is not None:
             coarse.requires_grad_(False).eval()
 

@@ -1,6 +1,5 @@
 """From a trained nnU-Net v2 model folder to the teacher's architecture and weights."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from abdoseg.files import CaseError
 from abdoseg.labels import NAMES, ORGAN_IDS, TUMOR_ID
+from abdoseg.manifest import file_hash
 from abdoseg.networks import build_network, complete_architecture
 from abdoseg.nnunet.class_map import labels_of, read_class_map
 from abdoseg.nnunet.model_folder import axes_of, find_model, plan_of
@@ -80,7 +80,7 @@ def import_model(
             "fold": model.fold,
             "epoch": None if content["epoch"] is None else int(content["epoch"]),
             "checkpoint": model.checkpoint.name,
-            "sha256": hashlib.sha256(model.checkpoint.read_bytes()).hexdigest(),
+            "sha256": file_hash(model.checkpoint),
         },
     }
     try:

@@ -7,7 +7,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from abdoseg.networks import build_network, load_checkpoint, load_coarse, read_state, unwrap, write_architecture
+from abdoseg.networks import build_network, load_checkpoint, load_coarse, unwrap, write_architecture
 from tests.networks.test_architecture import CASCADE, EVERY_KIND, STUDENTS, TEACHER
 
 COARSE = STUDENTS[0]
@@ -52,15 +52,6 @@ def test_a_checkpoint_fills_the_network(architecture, wrap, tmp_path):
     assert same(network, source.state_dict())
 
 
-def test_a_named_entry_is_read(tmp_path):
-    state = build_network(COARSE).state_dict()
-    torch.save({"model": {"other": torch.zeros(1)}, "average": state}, tmp_path / "model.pt")
-
-    assert list(read_state(tmp_path / "model.pt", key="average")) == list(state)
-    with pytest.raises(ValueError, match="under the key 'nothing'"):
-        read_state(tmp_path / "model.pt", key="nothing")
-
-
 def test_a_checkpoint_of_another_network_is_named(tmp_path):
     torch.save(build_network(COARSE).state_dict(), tmp_path / "coarse.pt")
 
@@ -79,6 +70,7 @@ def test_files_that_hold_no_weights_are_named(tmp_path):
     torch.save(network, tmp_path / "module.pt")
     torch.save({"epoch": 3}, tmp_path / "values.pt")
     torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    torch.save({"model": {"epoch": 3}}, tmp_path / "within.pt")
 
     for name in ("text.pt", "empty.pt", "cut.pt", "module.pt"):
         with pytest.raises(ValueError, match=rf"{name} is not a checkpoint"):
@@ -86,6 +78,8 @@ def test_files_that_hold_no_weights_are_named(tmp_path):
     for name in ("values.pt", "list.pt"):
         with pytest.raises(ValueError, match=rf"{name} holds no state dict"):
             load_checkpoint(tmp_path / name, network)
+    with pytest.raises(ValueError, match=r"within\.pt holds no state dict under the key 'model'"):
+        load_checkpoint(tmp_path / "within.pt", network)
     with pytest.raises(FileNotFoundError, match=r"absent\.pt: no such checkpoint"):
         load_checkpoint(tmp_path / "absent.pt", network)
 

@@ -23,25 +23,25 @@ class Jitter:
     rng: np.random.Generator
     variation: float
 
-    def shift(self, points, spread=4.0):
+    def shift(self, points, spread):
         """Points (..., 3) moved by a random vector each."""
         return np.asarray(points, float) + self.rng.normal(0, spread * self.variation, np.shape(points))
 
-    def factor(self, spread=0.08) -> float:
+    def factor(self, spread) -> float:
         """A factor near 1."""
         return float(np.clip(1 + self.rng.normal(0, spread * self.variation), 0.6, 1.5))
 
-    def angles(self, base=(0.0, 0.0, 0.0), spread=6.0):
+    def angles(self, base):
         """Angles (3,) near ``base``."""
-        return tuple(np.asarray(base) + self.rng.normal(0, spread * self.variation, 3))
+        return tuple(np.asarray(base) + self.rng.normal(0, 5.0 * self.variation, 3))
 
-    def ellipsoid(self, center, radii, angles=(0.0, 0.0, 0.0), move=4.0, size=0.06, turn=5.0) -> Ellipsoid:
+    def ellipsoid(self, center, radii, angles=(0.0, 0.0, 0.0), move=4.0, size=0.06) -> Ellipsoid:
         """An ellipsoid near the one given."""
         whole = self.factor(size)
         radii = tuple(r * whole * self.factor(size / 2) for r in radii)
-        return Ellipsoid(tuple(self.shift(center, move)), radii, self.angles(angles, turn))
+        return Ellipsoid(tuple(self.shift(center, move)), radii, self.angles(angles))
 
-    def tube(self, points, radii, move=4.0, size=0.08, **options) -> Tube:
+    def tube(self, points, radii, move, size=0.08, **options) -> Tube:
         """A tube near the one given: moved as a whole, then every control point a little by itself."""
         points = self.shift(self.rng.normal(0, move * self.variation, 3) + np.asarray(points, float), move / 2)
         return Tube(points, np.asarray(radii, float) * self.factor(size), **options)

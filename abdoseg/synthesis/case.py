@@ -1,7 +1,7 @@
 """One synthetic scan: everything random is drawn first, then applied to an anatomy without any chance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,15 +27,6 @@ class Parameters:
     removed: frozenset[int] = frozenset()
     tumors: tuple[Tumor, ...] = ()
     scanner: Scanner = field(default_factory=Scanner)
-
-    def as_dict(self) -> dict:
-        """Give them as plain data, for JSON."""
-        plain = asdict(self)
-        return {
-            **plain,
-            "removed": sorted(self.removed),
-            "contrast": {**plain["contrast"], "hu": dict(self.contrast.hu)},
-        }
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,9 @@ def draw_frame(
     rng : source of randomness.
     anatomy : the patient before any deformation.
     view : "patch": a grid of ``spacing``, its middle somewhere between the lowest and the highest organ, in one of ten
-        scans anywhere in the body. "organs": all
-        organs and about ``margin_mm`` around them, stretched to ``size`` as the fine student sees them; one scan in
-        five ends within the organs. "scan": the body and some air, from below the organs to above them, stretched.
+        scans anywhere in the body. "organs": all organs and about ``margin_mm`` around them, stretched to ``size`` as
+        the fine student sees them; one scan in five ends within the organs. "scan": the body and some air, from below
+        the organs to above them, stretched.
     size : voxels (x, y, z); None, not for patches: as many as the spacing asks for.
     spacing : mm; for patches, varied by 10 %; for the other views, where there is no size.
     scale : the patient's size relative to the anatomy along (x, y, z), as the shape will have it.

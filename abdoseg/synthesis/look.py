@@ -113,7 +113,7 @@ def draw_look(rng: np.random.Generator) -> Look:
     """Draw a look."""
     oral = rng.uniform(100, 300) if rng.random() < 0.15 else None
 
-    def content(wall, hu, mottle=0.0, gas=0.0, ripple=0.0) -> Content:
+    def content(wall, hu, mottle, gas, ripple) -> Content:
         hu = oral if oral is not None and rng.random() < 0.7 else rng.uniform(*hu)
         return Content(float(rng.uniform(*wall)), float(hu), float(mottle), float(gas), float(ripple))
 

@@ -8,6 +8,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import RandomizableTransform
 
+from abdoseg.labels import ORGAN_IDS
 from abdoseg.synthesis.anatomy import Anatomy
 from abdoseg.synthesis.case import apply, draw
 from abdoseg.synthesis.contrast import draw_contrast
@@ -128,7 +129,7 @@ class RandRecontrastd(RandomizableTransform):
         image_key: str = "image",
         label_key: str = "label",
         prob: float = 0.3,
-        organs: Sequence[int] = tuple(range(1, 14)),
+        organs: Sequence[int] = ORGAN_IDS,
     ) -> None:
         super().__init__(prob=prob)
         self.image_key, self.label_key = image_key, label_key

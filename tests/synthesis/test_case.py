@@ -1,6 +1,5 @@
 """Whole synthetic scans: pure, seeded, and their labels untouched by all that only changes intensities."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -76,10 +75,3 @@ def test_every_view_shows_organs(view):
         assert case.image.shape == case.label.shape == (40, 32, 40)
         assert (case.label > 0).any()
         assert np.isfinite(case.image).all()
-
-
-def test_parameters_are_plain_data():
-    drawn = parameters(8)
-    content = json.loads(json.dumps(drawn.as_dict()))
-    assert content["contrast"]["phase"] == drawn.contrast.phase
-    assert content["frame"]["size"] == [40, 32, 40]

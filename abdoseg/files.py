@@ -33,6 +33,11 @@ def is_of_the_disk(error: BaseException | None) -> bool:
     return False
 
 
+def first_line(error: Exception) -> str:
+    """First line of what an error says, without its full stop."""
+    return (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
+
+
 def walk(root: str | os.PathLike) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Go through a folder and those below it as `os.walk` does, by name, also where they are links; each once.
 

@@ -8,8 +8,7 @@ import numpy as np
 from abdoseg.dicom.codes import CODES
 from abdoseg.dicom.series import Series, require_pydicom
 from abdoseg.dicom.stack import LPS_TO_RAS, stack_slices
-from abdoseg.dicom.volume import first_line
-from abdoseg.files import CaseError
+from abdoseg.files import CaseError, first_line
 from abdoseg.labels import NAMES, TUMOR_ID
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"

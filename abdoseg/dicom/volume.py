@@ -7,7 +7,7 @@ import numpy as np
 
 from abdoseg.dicom.series import Series, require_pydicom
 from abdoseg.dicom.stack import stack_slices
-from abdoseg.files import CaseError
+from abdoseg.files import CaseError, first_line
 
 
 def read_volume(series: Series) -> nib.Nifti1Image:
@@ -99,8 +99,3 @@ def _check_syntax(path: Path, dataset) -> None:
             f"{path}: is compressed as {syntax.name}, which pydicom reads with {choices}; "
             "install that, or send it uncompressed."
         )
-
-
-def first_line(error: Exception) -> str:
-    """First line of what an error says, without its full stop."""
-    return (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")

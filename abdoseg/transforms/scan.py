@@ -13,7 +13,7 @@ from monai.data import MetaTensor, NibabelReader
 from monai.transforms import LoadImaged, Transform
 from monai.utils import ensure_tuple
 
-from abdoseg.files import CaseError, is_of_the_disk
+from abdoseg.files import CaseError, first_line, is_of_the_disk
 from abdoseg.label_maps import as_label_map, grid_difference, has_meaning, open_image
 from abdoseg.nifti import scan_voxels
 from abdoseg.transforms.geometry import affine_of, empty_image, file_name_of
@@ -84,7 +84,7 @@ class LoadScand(LoadImaged):
         except Exception as error:
             if is_of_the_disk(error):
                 raise
-            reason = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
+            reason = first_line(error)
             raise CaseError(f"{path}: cannot be read ({reason}); it must be an intact NIfTI file.") from error
 
 

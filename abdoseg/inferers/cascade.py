@@ -18,7 +18,7 @@ from abdoseg.labels import BACKGROUND_ID, FLUID_IDS
 from abdoseg.networks import unwrap
 from abdoseg.tumors import (
     ENHANCED_HU,
-    FAMILIES,
+    EVERY_FAMILY,
     REST,
     AortaCrop,
     CropRule,
@@ -100,7 +100,7 @@ class CascadeInferer(Inferer):
         self,
         organ_inferer: Inferer,
         plans: Mapping[str, Mapping],
-        families: Sequence[str] = (*FAMILIES, REST),
+        families: Sequence[str] = EVERY_FAMILY,
         crop_rule: CropRule = CropRule(),  # noqa: B008 (frozen)
         survival: SurvivalRules = SurvivalRules(),  # noqa: B008 (frozen)
         survival_spacing: Sequence[float] | None = TUMOR_SPACING,

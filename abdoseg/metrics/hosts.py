@@ -6,7 +6,7 @@ import numpy as np
 
 from abdoseg.labels import TUMOR_ID
 from abdoseg.metrics.flare import DECIMALS
-from abdoseg.tumors import FAMILIES, REST, TumorFocus, family_of, tumor_foci
+from abdoseg.tumors import EVERY_FAMILY, TumorFocus, family_of, tumor_foci
 
 
 def score_tumors_by_host(prediction: np.ndarray, reference: np.ndarray) -> dict[str, dict]:
@@ -46,7 +46,7 @@ def score_tumors_by_host(prediction: np.ndarray, reference: np.ndarray) -> dict[
         found_voxels[family] += focus.voxels
         hits[family] += sum(voxels for index, voxels in shared[focus.index].items() if true_family[index] == family)
     scores = {}
-    for family in (*FAMILIES, REST):
+    for family in EVERY_FAMILY:
         true, found = true_voxels[family], found_voxels[family]
         dsc = round(2 * hits[family] / (true + found), DECIMALS) if true else None
         scores[family] = {"dsc": dsc, "present": true > 0, "true_voxels": true, "predicted_voxels": found}
@@ -69,4 +69,4 @@ def _family_of_found(focus: TumorFocus, shared: dict[int, int], true_family: dic
         return family_of(focus.host)
     most = max(shared.values())
     candidates = {true_family[index] for index, voxels in shared.items() if voxels == most}
-    return next(family for family in (*FAMILIES, REST) if family in candidates)
+    return next(family for family in EVERY_FAMILY if family in candidates)

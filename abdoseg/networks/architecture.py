@@ -14,7 +14,7 @@ from abdoseg.networks.coarse_to_fine import CoarseToFineNetwork
 from abdoseg.networks.efficient_segnet import EfficientSegNet
 from abdoseg.networks.nnunet import build_dynunet
 from abdoseg.networks.residual_unet import ResidualUNet
-from abdoseg.tumors import FAMILIES, REST
+from abdoseg.tumors import EVERY_FAMILY
 
 ARCHITECTURE_FILE = "architecture.json"
 REQUIRED = object()
@@ -106,12 +106,11 @@ def _complete_cascade(cascade: dict) -> None:
             raise ValueError(
                 f"The organs of a tumor_cascade architecture are of kind {organs['kind']!r}. Use {allowed}."
             )
-    families = (*FAMILIES, REST)
     if not isinstance(cascade["tumors"], dict):
         raise ValueError(f"The tumors of a tumor_cascade are a dict by family, not {cascade['tumors']!r}.")
     for family, tumor in cascade["tumors"].items():
-        if family not in families:
-            raise ValueError(f"Unknown family of hosts {family!r}. Use {', '.join(map(repr, families))}.")
+        if family not in EVERY_FAMILY:
+            raise ValueError(f"Unknown family of hosts {family!r}. Use {', '.join(map(repr, EVERY_FAMILY))}.")
         cascade["tumors"][family] = tumor = complete_architecture(tumor)
         if tumor["kind"] != "nnunet":
             raise ValueError(f"The {family} part of a tumor_cascade is of kind {tumor['kind']!r}. Use 'nnunet'.")

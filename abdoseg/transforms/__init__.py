@@ -1,6 +1,6 @@
 """Transforms of images, label maps and logits, in (x, y, z) and RAS; dictionary transforms end in d, as in MONAI."""
 
-from abdoseg.transforms.components import PAPER_COARSE, PAPER_FINE, ComponentRules, keep_components
+from abdoseg.transforms.components import ComponentRules, keep_components
 from abdoseg.transforms.flip import FLIP_AXES, RandAnatomicalFlipd, flip_flags, flip_image, flip_labels, flip_logits
 from abdoseg.transforms.geometry import affine_of, file_name_of, require_ras, resized_spacing, spacing_of
 from abdoseg.transforms.intensity import normalize_ct, window_and_standardize
@@ -14,8 +14,6 @@ from abdoseg.transforms.teacher import PrepareTeacherd, image_at_plan
 
 __all__ = [
     "FLIP_AXES",
-    "PAPER_COARSE",
-    "PAPER_FINE",
     "CheckScand",
     "ComponentRules",
     "KnownClassesd",

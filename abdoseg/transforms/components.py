@@ -15,8 +15,8 @@ class ComponentRules:
 
     An organ keeps its largest component, the tumor class keeps all. Components under the minimum are deleted, also
     when they are the only one. Defaults differ from paper A on purpose (papers-spec.md 7.2, items 1 and 2): its 2000
-    mm^3 delete normal adrenal glands and small gallbladders, and its largest-only rule deletes every further tumor.
-    `PAPER_COARSE` and `PAPER_FINE` are the paper's rules.
+    mm^3 (1000 mm^3 on the coarse grid) delete normal adrenal glands and small gallbladders, and its largest-only rule
+    deletes every further tumor.
 
     Parameters
     ----------
@@ -28,10 +28,6 @@ class ComponentRules:
     organ_min_mm3: float = 0.0
     tumor_min_mm3: float = 65.0
     tumor_largest_only: bool = False
-
-
-PAPER_COARSE = ComponentRules(organ_min_mm3=1000.0, tumor_min_mm3=1000.0, tumor_largest_only=True)
-PAPER_FINE = ComponentRules(organ_min_mm3=2000.0, tumor_min_mm3=2000.0, tumor_largest_only=True)
 
 
 def keep_components(labels: np.ndarray, spacing, rules: ComponentRules) -> np.ndarray:

@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import Transform
 
 from abdoseg.labels import TUMOR_ID
-from abdoseg.transforms.geometry import affine_of, file_name_of, require_ras, spacing_of
+from abdoseg.transforms.geometry import affine_of, file_name_of, require_ras, spacing_of, with_affine
 from abdoseg.transforms.roi import Box, whole_box
 from abdoseg.tumors import CropRule, family_organs, host_boxes, host_map
 
@@ -67,16 +67,16 @@ class CropHostd(Transform):
         if box is None:
             logger.warning("%s: no %s in the label map; the crop is the whole scan.", file_name_of(label), self.family)
             box = whole_box(labels.shape)
-        affine = torch.as_tensor(cropped_affine(affine_of(image), box))
+        affine = cropped_affine(affine_of(image), box)
         tumor = torch.from_numpy((labels[box] == TUMOR_ID).astype(np.uint8))[None]
         cut = image.as_tensor()[(slice(None), *box)].clone()
-        result[self.image_key] = MetaTensor(cut, affine=affine, meta={"filename_or_obj": file_name_of(image)})
-        result[self.label_key] = MetaTensor(tumor, affine=affine, meta={"filename_or_obj": file_name_of(label)})
+        result[self.image_key] = with_affine(cut, affine, image)
+        result[self.label_key] = with_affine(tumor, affine, label)
         return result
 
     def box(self, labels: np.ndarray, spacing, organ: int | None = None) -> Box | None:
         """Give the box of a label map (x, y, z) on a grid of ``spacing`` mm, or None where it has no such organ."""
-        boxes = dict(host_boxes(labels, self.family, spacing, self.rule, host_map(labels, max_foci=None)))
+        boxes = dict(host_boxes(labels, self.family, spacing, self.rule, host_map(labels)))
         if organ is not None:
             return boxes.get(int(organ))
         return max(boxes.values(), key=lambda box: np.count_nonzero(labels[box] == TUMOR_ID), default=None)

@@ -1,12 +1,13 @@
 """Tumors organ by organ (paper B): foci and hosts, crops, survival, pseudo-tumor filters, aorta, long scans."""
 
-from abdoseg.tumors.aorta import AortaCrop, aorta_range, clear_other_slices, crop_to_aorta
+from abdoseg.tumors.aorta import AortaCrop, aorta_range, clear_other_slices
 from abdoseg.tumors.assignment import AssignHosts, host_counts, takes_pseudo_tumor
-from abdoseg.tumors.contrast import ENHANCED_HU, aorta_median_hu, is_enhanced
-from abdoseg.tumors.crops import PAPER_INFERENCE, PAPER_TRAINING, CropRule, host_box, host_boxes, widen_box
-from abdoseg.tumors.decisions import EVERY_FAMILY, Decision, keep_pseudo_tumors
+from abdoseg.tumors.contrast import ENHANCED_HU, aorta_median_hu
+from abdoseg.tumors.crops import CropRule, host_boxes, widen_box
+from abdoseg.tumors.decisions import Decision, keep_pseudo_tumors
 from abdoseg.tumors.filtering import FilterPseudoTumors
 from abdoseg.tumors.hosts import (
+    EVERY_FAMILY,
     FAMILIES,
     NO_HOST,
     REST,
@@ -30,8 +31,6 @@ __all__ = [
     "EVERY_FAMILY",
     "FAMILIES",
     "NO_HOST",
-    "PAPER_INFERENCE",
-    "PAPER_TRAINING",
     "REST",
     "AortaCrop",
     "AssignHosts",
@@ -46,15 +45,12 @@ __all__ = [
     "aorta_median_hu",
     "aorta_range",
     "clear_other_slices",
-    "crop_to_aorta",
     "family_of",
     "family_organs",
-    "host_box",
     "host_boxes",
     "host_counts",
     "host_in_box",
     "host_map",
-    "is_enhanced",
     "keep_pseudo_tumors",
     "label_change",
     "lengthen",

@@ -53,23 +53,6 @@ def _slices(distance_mm: float, thickness: float) -> int:
     return math.ceil(distance_mm / thickness - 1e-3)
 
 
-def crop_to_aorta(labels: np.ndarray, spacing, rule: AortaCrop = AortaCrop()) -> np.ndarray:
-    """Clear all classes outside the slices of `aorta_range`; without an aorta nothing changes, and the caller warns.
-
-    Parameters
-    ----------
-    labels : (x, y, z) uint8, RAS.
-    spacing : (3,) mm.
-    rule : how far from the aorta.
-
-    Returns
-    -------
-    New (x, y, z) array.
-    """
-    kept = aorta_range(labels, spacing, rule)
-    return labels.copy() if kept is None else clear_other_slices(labels, kept)
-
-
 def clear_other_slices(labels: np.ndarray, kept: slice) -> np.ndarray:
     """Give a new (x, y, z) array in which only the slices ``kept`` along z are left of a label map."""
     cropped = np.full_like(labels, BACKGROUND_ID)

@@ -11,7 +11,7 @@ from abdoseg.datalist import write_datalist
 from abdoseg.files import CaseError, write_json, write_label_map
 from abdoseg.label_maps import count_voxels, read_label_map
 from abdoseg.labels import ORGAN_IDS, TUMOR_ID
-from abdoseg.tumors.hosts import FAMILIES, NO_HOST, REST, TooManyFoci, TumorFocus, family_of, tumor_foci
+from abdoseg.tumors.hosts import EVERY_FAMILY, NO_HOST, TooManyFoci, TumorFocus, family_of, tumor_foci
 from abdoseg.tumors.targets import organ_target
 
 
@@ -176,5 +176,5 @@ def _by_family(hosts: list[list[int]]) -> dict[str, dict]:
             "cases": sum(family in case for case in families),
             "foci": sum(case.count(family) for case in families),
         }
-        for family in (*FAMILIES, REST)
+        for family in EVERY_FAMILY
     }

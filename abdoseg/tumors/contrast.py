@@ -4,7 +4,7 @@ import numpy as np
 
 from abdoseg.tumors.aorta import AORTA_ID
 
-# Paper B's inference script, not its text (papers-spec.md 3.6).
+# A scan is enhanced from this median on: paper B's inference script, not its text (papers-spec.md 3.6).
 ENHANCED_HU = 89.0
 
 
@@ -25,15 +25,3 @@ def aorta_median_hu(image: np.ndarray, labels: np.ndarray) -> float | None:
         raise ValueError(f"The image has the shape {image.shape}, its labels {labels.shape}; they must agree.")
     values = np.asarray(image)[labels == AORTA_ID]
     return float(np.median(values)) if values.size else None
-
-
-def is_enhanced(image: np.ndarray, labels: np.ndarray, threshold: float = ENHANCED_HU) -> bool | None:
-    """Say whether the aorta's median reaches ``threshold`` (HU); None, unknown, where there is no aorta.
-
-    Parameters
-    ----------
-    image, labels : see `aorta_median_hu`.
-    threshold : 89 HU in paper B's code; a median of exactly this counts as enhanced.
-    """
-    median = aorta_median_hu(image, labels)
-    return None if median is None else median >= threshold

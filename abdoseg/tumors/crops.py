@@ -7,7 +7,7 @@ import cc3d
 import numpy as np
 
 from abdoseg.labels import BACKGROUND_ID
-from abdoseg.transforms.roi import Box, foreground_box
+from abdoseg.transforms.roi import Box
 from abdoseg.tumors.hosts import REST, family_of, family_organs
 
 UNITS = ("mm", "voxel")
@@ -17,9 +17,10 @@ UNITS = ("mm", "voxel")
 class CropRule:
     """How far a crop reaches beyond its organ.
 
-    Paper B cuts one box in training and another in inference, both in voxels (papers-spec.md 3.3: `PAPER_TRAINING` and
-    `PAPER_INFERENCE`). The default is one box for both: about its inference margins at the tumor networks' spacing of
-    0.8 x 0.8 x 2.5 mm, 20 x 20 x 5 voxels, but in mm, so that a crop means the same in every scan.
+    Paper B cuts one box in training and another in inference, both in voxels (papers-spec.md 3.3, and the bundle's
+    ``faithful_train.yaml`` and ``faithful.yaml``). The default is one box for both: about its inference margins at the
+    tumor networks' spacing of 0.8 x 0.8 x 2.5 mm, 20 x 20 x 5 voxels, but in mm, so that a crop means the same in every
+    scan.
 
     Parameters
     ----------
@@ -52,12 +53,6 @@ class CropRule:
         return tuple(math.ceil(side / float(step) - 1e-3) for side, step in zip(self.margin, steps, strict=True))
 
 
-# papers-spec.md 3.3: the notebook widens axis 0 of (x, y, z) by 5 voxels and the others by 10; the inference script
-# widens (z, y, x) by (5, 20, 20).
-PAPER_TRAINING = CropRule(margin=(5, 10, 10), unit="voxel", multiple=8)
-PAPER_INFERENCE = CropRule(margin=(20, 20, 5), unit="voxel", multiple=8)
-
-
 def widen_box(box: Box, shape, spacing, rule: CropRule) -> Box:
     """Widen a box by a rule, within the volume.
 
@@ -80,23 +75,6 @@ def widen_box(box: Box, shape, spacing, rule: CropRule) -> Box:
         start = min(max(start, 0), int(n) - length)
         widened.append(slice(start, start + length))
     return tuple(widened)
-
-
-def host_box(mask: np.ndarray, spacing, rule: CropRule = CropRule()) -> Box | None:
-    """Give the box around a mask, widened by a rule and always inside the volume.
-
-    Parameters
-    ----------
-    mask : (x, y, z), non-zero where the organ is (and, for paper B's training crops, its tumors).
-    spacing : (3,) mm.
-    rule : the margin.
-
-    Returns
-    -------
-    Three slices (x, y, z), or None where the mask is empty.
-    """
-    box = foreground_box(mask)
-    return None if box is None else widen_box(box, mask.shape, spacing, rule)
 
 
 def host_boxes(

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from abdoseg.labels import TUMOR_ID
-from abdoseg.tumors.hosts import FAMILIES, NO_HOST, REST, TumorFocus, family_of, host_in_box, tumor_foci
+from abdoseg.tumors.hosts import EVERY_FAMILY, NO_HOST, REST, TumorFocus, family_of, host_in_box, tumor_foci
 from abdoseg.tumors.pseudo import PseudoTumorRules, reject_pseudo_tumor
-
-EVERY_FAMILY = (*FAMILIES, REST)
 
 
 @dataclass(frozen=True)

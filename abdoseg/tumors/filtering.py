@@ -14,8 +14,8 @@ from abdoseg.label_maps import read_label_map
 from abdoseg.labels import NAMES, TUMOR_ID
 from abdoseg.ranks import is_first
 from abdoseg.tumors.assignment import host_counts, takes_pseudo_tumor
-from abdoseg.tumors.decisions import EVERY_FAMILY, keep_pseudo_tumors
-from abdoseg.tumors.hosts import REST
+from abdoseg.tumors.decisions import keep_pseudo_tumors
+from abdoseg.tumors.hosts import EVERY_FAMILY, REST
 from abdoseg.tumors.pseudo import PseudoTumorRules
 from abdoseg.tumors.stability import label_change, unstable_cases
 from abdoseg.tumors.survival import paste_tumor
@@ -165,7 +165,7 @@ class FilterPseudoTumors(CaseStage):
     def _unstable(self, summaries: dict[str, dict]) -> dict[str, float | str]:
         if "previous" not in self._folders():
             return {}
-        changes = {name: [float(found["change"])] for name, found in summaries.items()}
+        changes = {name: float(found["change"]) for name, found in summaries.items()}
         return {name: summaries[name]["change"] for name in unstable_cases(changes, self.discard)}
 
     def inputs(self, case: dict) -> dict[str, str]:

@@ -14,6 +14,7 @@ from abdoseg.tumors.components import connected_foci
 # The hosts that have a tumor network of their own in paper B's inference script (papers-spec.md 3.1 and 3.3).
 FAMILIES: dict[str, tuple[int, ...]] = {"liver": (1,), "pancreas": (4,), "kidneys": (2, 13)}
 REST = "rest"
+EVERY_FAMILY = (*FAMILIES, REST)
 NO_HOST = 0
 
 
@@ -55,7 +56,7 @@ def family_organs(family: str) -> tuple[int, ...]:
     if family == REST:
         return ORGAN_IDS
     if family not in FAMILIES:
-        raise ValueError(f"Unknown family '{family}'. Use one of {', '.join(map(repr, (*FAMILIES, REST)))}.")
+        raise ValueError(f"Unknown family '{family}'. Use one of {', '.join(map(repr, EVERY_FAMILY))}.")
     return FAMILIES[family]
 
 
@@ -132,23 +133,18 @@ def tumor_foci(
     return components, foci
 
 
-def host_map(labels: np.ndarray, max_foci: int | None = 6, faithful_box: bool = False) -> np.ndarray:
-    """Give each tumor voxel the id of its focus's host organ.
+def host_map(labels: np.ndarray) -> np.ndarray:
+    """Give each tumor voxel the id of its focus's host organ, however many foci there are.
 
     Parameters
     ----------
-    labels, max_foci, faithful_box : see `tumor_foci`.
+    labels : (x, y, z) uint8, 0..14.
 
     Returns
     -------
     (x, y, z) uint8: 0 outside tumors, the host organ's id (1..13) in a tumor, 14 in a tumor without host.
-
-    Raises
-    ------
-    TooManyFoci
-        If there are more than ``max_foci``.
     """
-    components, foci = tumor_foci(labels, max_foci, faithful_box)
+    components, foci = tumor_foci(labels, max_foci=None)
     hosts = np.zeros_like(labels, dtype=np.uint8)
     for focus in foci:
         own = components[focus.box] == focus.index

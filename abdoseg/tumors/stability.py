@@ -1,7 +1,7 @@
 """Pseudo labels that change most between rounds of training are the least to be trusted (FLARE22's winner)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -34,14 +34,14 @@ def label_change(before: np.ndarray, after: np.ndarray) -> float:
     return changed / labeled
 
 
-def unstable_cases(changes: Mapping[str, Sequence[float]], discard: float = 0.038) -> list[str]:
+def unstable_cases(changes: Mapping[str, float], discard: float) -> list[str]:
     """Name the cases whose labels changed most between rounds.
 
     Parameters
     ----------
-    changes : for each case id, the `label_change` from each round to the next; their mean counts.
+    changes : case id -> its `label_change` since the round before.
     discard : share of the cases to name, rounded to whole cases. The FLARE22 winner left out 76 or 77 of 2000, 3.8 %,
-        by a threshold chosen by hand (papers-spec.md 4). Of few cases it is none.
+        by a threshold chosen by hand (papers-spec.md 4). Of few cases that is none.
 
     Returns
     -------
@@ -51,14 +51,12 @@ def unstable_cases(changes: Mapping[str, Sequence[float]], discard: float = 0.03
     Raises
     ------
     ValueError
-        For a share outside 0..1 or a case without a change or with one that is not a number.
+        For a share outside 0..1, or a change that is not a number.
     """
     if not 0 <= discard <= 1:
         raise ValueError(f"discard is {discard}; use a share from 0 to 1.")
-    means = {}
-    for case, values in changes.items():
-        if not len(values) or any(math.isnan(value) for value in values):
-            raise ValueError(f"{case}: the changes are {list(values)}; give one number for each pair of rounds.")
-        means[case] = sum(values) / len(values)
-    worst_first = sorted(means, key=lambda case: (-means[case], case))
+    for case, change in changes.items():
+        if math.isnan(change):
+            raise ValueError(f"{case}: the change is not a number; give that of `label_change`.")
+    worst_first = sorted(changes, key=lambda case: (-changes[case], case))
     return worst_first[: round(discard * len(worst_first))]

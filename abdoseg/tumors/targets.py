@@ -6,7 +6,7 @@ from abdoseg.labels import BACKGROUND_ID, TUMOR_ID
 from abdoseg.tumors.hosts import host_map
 
 
-def organ_target(labels: np.ndarray, enclose: bool = True, max_foci: int | None = None) -> np.ndarray:
+def organ_target(labels: np.ndarray, enclose: bool = True) -> np.ndarray:
     """Turn a label map of organs and tumors into one of organs alone.
 
     Paper B's notebook leaves a hole at a tumor whose host a person drew, and none where the host is a pseudo label
@@ -17,19 +17,13 @@ def organ_target(labels: np.ndarray, enclose: bool = True, max_foci: int | None 
     labels : (x, y, z) uint8, 0..14.
     enclose : give tumor voxels to the focus's host organ, background where it has none. False: always background, a
         hole, as the notebook does.
-    max_foci : see `tumor_foci`; None: any number, the organs of such a case are as good as another's.
 
     Returns
     -------
     New (x, y, z) uint8 array, 0..13; only tumor voxels differ from ``labels``.
-
-    Raises
-    ------
-    TooManyFoci
-        If tumors are enclosed and there are more than ``max_foci``.
     """
     target = np.array(labels)
-    hosts = host_map(labels, max_foci) if enclose else np.uint8(TUMOR_ID)
+    hosts = host_map(labels) if enclose else np.uint8(TUMOR_ID)
     np.copyto(target, hosts, where=labels == TUMOR_ID)
     target[target == TUMOR_ID] = BACKGROUND_ID
     return target

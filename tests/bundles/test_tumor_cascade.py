@@ -12,7 +12,7 @@ from monai.transforms import Rand3DElasticd, RandShiftIntensityd
 
 from abdoseg.files import write_json
 from abdoseg.networks import build_network, read_architecture, write_architecture
-from abdoseg.tumors import FAMILIES, PAPER_INFERENCE, PAPER_TRAINING, REST, AortaCrop, SurvivalRules
+from abdoseg.tumors import EVERY_FAMILY, FAMILIES, AortaCrop, SurvivalRules
 from tests.bundles.tiny import (
     REPOSITORY,
     TINY_PLAN,
@@ -27,7 +27,6 @@ from tests.bundles.tiny import (
 from tools.predict import predict
 
 BUNDLE = REPOSITORY / "bundles" / "tumor_cascade"
-HOSTS = (*FAMILIES, REST)
 EPOCHS = 6
 
 
@@ -59,10 +58,10 @@ def contents(*names) -> ConfigParser:
     return parser
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", EVERY_FAMILY)
 def test_the_published_plans_fit_their_formats(host):
     architecture = fallback_architecture(BUNDLE)["tumors"]
-    assert list(architecture) == list(HOSTS)
+    assert list(architecture) == list(EVERY_FAMILY)
     form = metadata_of(BUNDLE)[f"{host}_data_format"]
     image, pred = form["inputs"]["image"], form["outputs"]["pred"]
     shape = [int(side.removesuffix("*n")) for side in image["spatial_shape"]]
@@ -109,7 +108,7 @@ def test_training_moves_the_host_alone(datalist, tmp_path):
     run(workflow(copy, "train", datalist=datalist, host="liver", learning_rate=1.0))
     after = torch.load(copy / "models" / "model.pt")
     kept = {name.split(".")[1] if name.startswith("tumors") else "organs" for name in before}
-    assert kept == {"organs", *HOSTS}
+    assert kept == {"organs", *EVERY_FAMILY}
     for name, value in after.items():
         if not name.startswith("tumors.liver."):
             assert torch.equal(value, before[name]), name
@@ -147,7 +146,7 @@ def test_weights_of_other_bundles_are_refused(copy, datalist, tmp_path):
 def test_faithful_inference_is_the_published_one():
     plain, faithful = (contents(*names) for names in (["inference"], ["inference", "faithful"]))
     rule, survival = faithful.get_parsed_content("crop_rule"), faithful.get_parsed_content("survival")
-    assert (tuple(rule.margin), rule.unit, rule.multiple) == (PAPER_INFERENCE.margin, "voxel", 8)
+    assert (tuple(rule.margin), rule.unit, rule.multiple) == ((20, 20, 5), "voxel", 8)
     assert survival == SurvivalRules(128, 32, 80, adjacency=False, max_fluid_share=1.0)
     assert plain.get_parsed_content("survival") == SurvivalRules(128, 32, 80, adjacency=True, max_fluid_share=0.5)
     assert (plain["survival_spacing"], faithful["survival_spacing"]) == ([0.8, 0.8, 2.5], None)
@@ -158,13 +157,13 @@ def test_faithful_inference_is_the_published_one():
     assert (inferer.organ_inferer.components, inferer.organ_inferer.image_mode) == (None, "area")
     assert {part.image_mode for part in inferer.tumor_inferers.values()} == {"area"}
     assert (inferer.contrast_threshold, inferer.organ_inferer.mirror_axes) == (89, ())
-    assert plain.get_parsed_content("inferer").families == [*HOSTS]
+    assert plain.get_parsed_content("inferer").families == [*EVERY_FAMILY]
 
 
 def test_faithful_training_is_the_published_one(datalist):
     parser = contents("train", "faithful_train")
     rule = parser.get_parsed_content("crop_rule")
-    assert (tuple(rule.margin), rule.unit, rule.multiple) == (PAPER_TRAINING.margin, "voxel", 8)
+    assert (tuple(rule.margin), rule.unit, rule.multiple) == ((5, 10, 10), "voxel", 8)
     assert parser["image_mode"] == "area"
     assert parser["healthy_per_tumor"] == 0
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from abdoseg.inferers import WholeVolumeInferer
-from abdoseg.transforms import PAPER_FINE, ComponentRules
+from abdoseg.transforms import ComponentRules
 from tests.inferers.stand_ins import Thresholds, blocks, ras_scan
 
 LIVER = ((slice(4, 12), slice(5, 13), slice(3, 9)), 300.0)
@@ -60,7 +60,8 @@ def test_tumors_survive_by_true_volume(volume, spacing, sizes):
 
 
 def test_paper_rules_are_a_switch(volume):
-    infer = WholeVolumeInferer(volume.shape, components=PAPER_FINE, amp=False)
+    paper = ComponentRules(organ_min_mm3=2000, tumor_min_mm3=2000, tumor_largest_only=True)
+    infer = WholeVolumeInferer(volume.shape, components=paper, amp=False)
     labels = infer(ras_scan(volume, (2, 2, 2)), thresholds_for(volume))[0, 0].numpy()
     # 384 voxels of 8 mm^3 are 3072 mm^3; the tumors have 64 and 216.
     assert np.unique(labels).tolist() == [0, 1]

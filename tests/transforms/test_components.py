@@ -3,9 +3,11 @@
 import numpy as np
 from scipy import ndimage
 
-from abdoseg.transforms import PAPER_COARSE, PAPER_FINE, ComponentRules, keep_components
+from abdoseg.transforms import ComponentRules, keep_components
 
 EVERYTHING = ComponentRules(tumor_min_mm3=0)
+PAPER_COARSE = ComponentRules(organ_min_mm3=1000, tumor_min_mm3=1000, tumor_largest_only=True)
+PAPER_FINE = ComponentRules(organ_min_mm3=2000, tumor_min_mm3=2000, tumor_largest_only=True)
 
 
 def example() -> np.ndarray:
@@ -49,7 +51,7 @@ def test_paper_switch_keeps_one_tumor():
     assert volumes(kept, 14) == [8]
 
 
-def test_paper_presets_delete_an_adrenal_gland_of_1_5_ml_and_the_default_does_not():
+def test_the_papers_rules_delete_an_adrenal_gland_of_1_5_ml_and_the_default_does_not():
     labels = np.zeros((30, 30, 10), dtype=np.uint8)
     labels[5:15, 5:15, 2:5] = 7  # 300 voxels of 5 mm^3
     spacing = (1.0, 1.0, 5.0)

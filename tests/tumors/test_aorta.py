@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from abdoseg.tumors import AortaCrop, aorta_range, crop_to_aorta
+from abdoseg.tumors import AortaCrop, aorta_range, clear_other_slices
 from tests.tumors.random_cases import random_labels
 
 
@@ -39,18 +39,15 @@ def test_range_at_the_bottom_starts_at_0():
 
 
 def test_one_slice():
-    assert aorta_range(column(1, 0), (1, 1, 1)) == slice(0, 1)
     labels = column(1, 0)
-    assert np.array_equal(crop_to_aorta(labels, (1, 1, 1)), labels)
-    assert not crop_to_aorta(labels, (1, 1, 1), AortaCrop(inclusive_top=False)).any()
+    assert aorta_range(labels, (1, 1, 1)) == slice(0, 1)
+    assert np.array_equal(clear_other_slices(labels, slice(0, 1)), labels)
+    left = aorta_range(labels, (1, 1, 1), AortaCrop(inclusive_top=False))
+    assert not clear_other_slices(labels, left).any()
 
 
-def test_without_aorta_nothing_changes():
-    labels = column(30)
-    assert aorta_range(labels, (1, 1, 1)) is None
-    cropped = crop_to_aorta(labels, (1, 1, 1))
-    assert np.array_equal(cropped, labels)
-    assert cropped is not labels
+def test_without_aorta_there_is_no_range():
+    assert aorta_range(column(30), (1, 1, 1)) is None
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -62,7 +59,8 @@ def test_all_outside_is_cleared_and_nothing_inside(seed):
     labels[4, 4, bottom : top + 1] = 5
     before = labels.copy()
     rule = AortaCrop(below_slices=int(generator.integers(0, 15)), inclusive_top=bool(seed % 2))
-    cropped = crop_to_aorta(np.asfortranarray(labels) if seed % 3 else labels, (1, 1, 3), rule)
+    stored = np.asfortranarray(labels) if seed % 3 else labels
+    cropped = clear_other_slices(stored, aorta_range(stored, (1, 1, 3), rule))
     low, high = bottom - rule.below_slices, top + seed % 2
     assert np.array_equal(cropped[..., low:high], labels[..., low:high])
     assert labels[..., :low].any()

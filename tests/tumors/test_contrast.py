@@ -1,9 +1,9 @@
-"""The contrast gate: a median by hand, and its limit."""
+"""The aorta's median by hand, which opens the contrast gate."""
 
 import numpy as np
 import pytest
 
-from abdoseg.tumors import ENHANCED_HU, aorta_median_hu, is_enhanced
+from abdoseg.tumors import aorta_median_hu
 
 
 def case(*values: float) -> tuple[np.ndarray, np.ndarray]:
@@ -20,13 +20,6 @@ def test_median_of_the_aorta_alone():
     assert aorta_median_hu(*case(40)) == 40
 
 
-def test_89_hu_are_enhanced_and_less_are_not():
-    assert ENHANCED_HU == 89
-    assert is_enhanced(*case(89, 10, 300)) is True
-    assert is_enhanced(*case(88.5, 10, 300)) is False
-    assert is_enhanced(*case(89, 10, 300), threshold=90) is False
-
-
 def test_whole_numbers_do_not_overflow():
     image, labels = case(30000, 32000)
     assert aorta_median_hu(image.astype(np.int16), labels) == 31000
@@ -34,7 +27,6 @@ def test_whole_numbers_do_not_overflow():
 
 def test_without_aorta_it_is_unknown():
     assert aorta_median_hu(*case()) is None
-    assert is_enhanced(*case()) is None
 
 
 def test_shapes_must_agree():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from abdoseg.tumors import TooManyFoci, host_map, organ_target
+from abdoseg.tumors import host_map, organ_target
 from tests.tumors.random_cases import random_labels
 
 
@@ -33,13 +33,11 @@ def test_holes_by_hand():
     assert np.array_equal(organ_target(case(), enclose=False), expected)
 
 
-def test_any_number_of_foci_unless_limited():
+def test_any_number_of_foci():
     labels = np.ones((30, 3, 3), dtype=np.uint8)
     labels[1:29:2, 1, 1] = 14
     assert (organ_target(labels) == 1).all()
-    with pytest.raises(TooManyFoci):
-        organ_target(labels, max_foci=6)
-    assert (organ_target(labels, enclose=False, max_foci=6) == 0).sum() == 14
+    assert (organ_target(labels, enclose=False) == 0).sum() == 14
 
 
 def test_a_scan_of_tumor_alone_is_background():
@@ -56,5 +54,5 @@ def test_only_tumor_voxels_change(seed, enclose):
     assert target.max() <= 13
     assert np.array_equal(target[labels != 14], labels[labels != 14])
     assert np.array_equal(labels, before)
-    hosts = host_map(labels, max_foci=None)[labels == 14]
+    hosts = host_map(labels)[labels == 14]
     assert np.array_equal(target[labels == 14], hosts * ((hosts < 14) & enclose))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from abdoseg.metrics.paired import paired_difference
 from abdoseg.metrics.summary import ORGANS, TUMOR
-from tools.results import case_mean, tumor_arms
+from tools.results import case_means, tumor_arms
 
 MEASURES = {"tumor_dsc": ("tumor DSC", (TUMOR,)), "organ_mean_dsc": ("organ mean DSC", ORGANS)}
 MEANING = (
@@ -35,17 +35,12 @@ def compare_arms(scores: Mapping[str, Mapping]) -> list[dict]:
             "arm": arm,
             "baseline": baseline,
             **{
-                measure: paired_difference(_by_case(scores[arm], names), _by_case(scores[baseline], names))
+                measure: paired_difference(*(case_means(scores[one]["cases"], names) for one in (arm, baseline)))
                 for measure, (_, names) in MEASURES.items()
             },
         }
         for arm in others
     ]
-
-
-def _by_case(content: Mapping, names: Sequence[str]) -> dict[str, float]:
-    means = {case: case_mean(classes, names) for case, classes in content["cases"].items()}
-    return {case: mean for case, mean in means.items() if mean is not None}
 
 
 def comparison_rows(comparisons: Sequence[Mapping]) -> list[list[str]]:

@@ -11,7 +11,7 @@ from abdoseg.labels import NAMES
 from abdoseg.metrics import to_ras
 from tools import report_page as html
 from tools.report_figures import overlay_figure
-from tools.results import FEW_ARMS, case_mean, tumor_arms
+from tools.results import FEW_ARMS, case_mean, case_means, tumor_arms
 
 
 def ranked_cases(scores: Mapping) -> dict[str, str]:
@@ -25,8 +25,8 @@ def ranked_cases(scores: Mapping) -> dict[str, str]:
     -------
     ``{"best": id, "median": id, "worst": id}``; with fewer than three cases only the first ones.
     """
-    means = {case: case_mean(classes, NAMES.values()) for case, classes in scores["cases"].items()}
-    ranked = sorted((case for case in means if means[case] is not None), key=means.get, reverse=True)
+    means = case_means(scores["cases"], NAMES.values())
+    ranked = sorted(means, key=means.get, reverse=True)
     chosen = [ranked[0], ranked[len(ranked) // 2], ranked[-1]] if len(ranked) > 2 else ranked
     return dict(zip(("best", "median", "worst"), chosen, strict=False))
 

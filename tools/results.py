@@ -1,6 +1,6 @@
 """The figures of a chain: one JSON file and one table for all arms."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean
 
 from abdoseg.labels import NAMES
@@ -29,6 +29,12 @@ def case_mean(classes: Mapping[str, Mapping], names: Iterable[str]) -> float | N
     """Mean DSC of a case over those of the named classes that are scored and that its reference contains."""
     values = [classes[name]["dsc"] for name in names if name in classes and classes[name]["present"]]
     return fmean(values) if values else None
+
+
+def case_means(cases: Mapping[str, Mapping], names: Collection[str]) -> dict[str, float]:
+    """`case_mean` of each case that has one."""
+    means = {case: case_mean(classes, names) for case, classes in cases.items()}
+    return {case: mean for case, mean in means.items() if mean is not None}
 
 
 def host_rows(summaries: Iterable[Mapping]) -> dict[str, str]:

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from abdoseg.files import CaseError
-from abdoseg.metrics.replicates import differences, replicated_mean
-from tools.results import case_mean
+from abdoseg.metrics.paired import differences
+from abdoseg.metrics.replicates import replicated_mean
+from tools.results import case_means
 
 HELD, FAILED, OPEN = "held", "failed", "open"
 
@@ -29,7 +30,7 @@ def collect_study(definition: Mapping, sets: Mapping[float, Sequence[Path]]) -> 
     for difficulty, folders in sets.items():
         scores = {arm: [_read(folder, arm) for folder in folders] for arm in definition["arms"]}
         by_scan = {
-            (arm, name): [_by_scan(cases, classes) for cases in scores[arm]]
+            (arm, name): [case_means(cases, classes) for cases in scores[arm]]
             for arm in definition["arms"]
             for name, classes in groups.items()
         }
@@ -62,11 +63,6 @@ def _read(folder: Path, arm: str) -> dict:
     if not path.is_file():
         raise CaseError(f"{path}: no chain of the study has scored the arm {arm!r}; add one, or drop the arm.")
     return json.loads(path.read_text())["cases"]
-
-
-def _by_scan(cases: Mapping[str, Mapping], classes: Sequence[str]) -> dict[str, float]:
-    means = {case: case_mean(scores, classes) for case, scores in cases.items()}
-    return {case: mean for case, mean in means.items() if mean is not None}
 
 
 def _judged(claim: Mapping, by_scan: Mapping[tuple, list[dict]]) -> dict:

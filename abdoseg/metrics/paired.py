@@ -12,7 +12,12 @@ SMALLEST_SPREAD = 1e-6
 RANK_DECIMALS = 6
 
 
-def paired_difference(scores: Mapping[str, float], baseline: Mapping[str, float], seed: int = 0) -> dict:
+def differences(scores: Mapping[str, float], baseline: Mapping[str, float]) -> dict[str, float]:
+    """Score less baseline of each scan that both have."""
+    return {case: scores[case] - baseline[case] for case in sorted(scores.keys() & baseline.keys())}
+
+
+def paired_difference(scores: Mapping[str, float], baseline: Mapping[str, float]) -> dict:
     """Mean difference of two methods over the scans that both have a score for.
 
     The interval is a 95 % bootstrap over scans, see `bootstrap_interval`. It tells what another choice of scans could
@@ -21,19 +26,18 @@ def paired_difference(scores: Mapping[str, float], baseline: Mapping[str, float]
     Parameters
     ----------
     scores, baseline : case id -> score.
-    seed : of the resampling.
 
     Returns
     -------
     ``{"difference": mean of score - baseline, "interval": [lower, upper], "n": number of scans}``, rounded to 4
     decimals. The difference of no scan is None; so is the interval of fewer than two scans, or where all differ alike.
     """
-    differences = _differences(scores, baseline)
-    result = {"difference": None, "interval": None, "n": len(differences)}
-    if len(differences):
-        result["difference"] = plain(differences.mean())
-    if len(differences) > 1 and np.ptp(differences) > SMALLEST_SPREAD:
-        result["interval"] = bootstrap_interval(lambda scans: differences[scans].mean(axis=-1), len(differences), seed)
+    gains = np.array(list(differences(scores, baseline).values()))
+    result = {"difference": None, "interval": None, "n": len(gains)}
+    if len(gains):
+        result["difference"] = plain(gains.mean())
+    if len(gains) > 1 and np.ptp(gains) > SMALLEST_SPREAD:
+        result["interval"] = bootstrap_interval(lambda scans: gains[scans].mean(axis=-1), len(gains))
     return result
 
 
@@ -43,10 +47,10 @@ def signed_rank_p(scores: Mapping[str, float], baseline: Mapping[str, float]) ->
     Scans without a difference are left out, as Wilcoxon did; without any other the p is 1, without a scan None. It is
     exact for at most 50 scans, or 13 where some differ alike, else by the normal approximation.
     """
-    differences = np.round(_differences(scores, baseline), RANK_DECIMALS)
-    if len(differences) == 0:
+    gains = np.round(list(differences(scores, baseline).values()), RANK_DECIMALS)
+    if len(gains) == 0:
         return None
-    return float(wilcoxon(differences[differences != 0]).pvalue) if differences.any() else 1.0
+    return float(wilcoxon(gains[gains != 0]).pvalue) if gains.any() else 1.0
 
 
 def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -79,10 +83,6 @@ def compare_classes(scores: Mapping[str, Mapping[str, float]], baseline: Mapping
     tests = {name: paired_test(scores[name], baseline.get(name, {})) for name in scores}
     corrected = holm({name: test["p"] for name, test in tests.items()})
     return {name: {**test, "p_holm": _digits(corrected[name])} for name, test in tests.items()}
-
-
-def _differences(scores: Mapping[str, float], baseline: Mapping[str, float]) -> np.ndarray:
-    return np.array([scores[case] - baseline[case] for case in sorted(scores.keys() & baseline.keys())])
 
 
 def _digits(p: float | None) -> float | None:

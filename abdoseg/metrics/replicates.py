@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from abdoseg.metrics.flare import DECIMALS
-from abdoseg.metrics.intervals import CONFIDENCE, RESAMPLES
+from abdoseg.metrics.intervals import CONFIDENCE, RESAMPLES, plain
 
 
-def replicated_mean(replicates: Sequence[Mapping[str, float]], seed: int = 0) -> dict:
+def replicated_mean(replicates: Sequence[Mapping[str, float]]) -> dict:
     """Mean over replicates of an experiment of the mean over their scans, with an interval for both sources of chance.
 
     The interval is a 95 % percentile bootstrap of two levels: replicates are drawn with replacement, then scans within
@@ -18,7 +17,6 @@ def replicated_mean(replicates: Sequence[Mapping[str, float]], seed: int = 0) ->
     Parameters
     ----------
     replicates : one mapping of scan id -> score (or difference of scores) a replicate; empty ones are left out.
-    seed : of the resampling.
 
     Returns
     -------
@@ -29,22 +27,17 @@ def replicated_mean(replicates: Sequence[Mapping[str, float]], seed: int = 0) ->
     means = [group.mean() for group in groups]
     result = {"mean": None, "interval": None, "replicates": [], "n": sum(map(len, groups))}
     if groups:
-        result["mean"] = _rounded(np.mean(means))
-        result["replicates"] = [_rounded(mean) for mean in means]
+        result["mean"] = plain(np.mean(means))
+        result["replicates"] = [plain(mean) for mean in means]
     if len(groups) > 1:
-        bounds = np.quantile(_resampled(groups, seed), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        result["interval"] = [_rounded(bound) for bound in bounds]
+        bounds = np.quantile(_resampled(groups), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        result["interval"] = [plain(bound) for bound in bounds]
     return result
 
 
-def differences(scores: Mapping[str, float], baseline: Mapping[str, float]) -> dict[str, float]:
-    """Score less baseline of each scan that both have."""
-    return {case: scores[case] - baseline[case] for case in sorted(scores.keys() & baseline.keys())}
-
-
-def _resampled(groups: Sequence[np.ndarray], seed: int) -> np.ndarray:
-    """Means of `RESAMPLES` bootstrap samples."""
-    rng = np.random.default_rng(seed)
+def _resampled(groups: Sequence[np.ndarray]) -> np.ndarray:
+    """Means of `RESAMPLES` bootstrap samples, the same ones each time."""
+    rng = np.random.default_rng(0)
     total = np.zeros(RESAMPLES)
     chosen = rng.integers(len(groups), size=(RESAMPLES, len(groups)))
     for index, group in enumerate(groups):
@@ -52,8 +45,3 @@ def _resampled(groups: Sequence[np.ndarray], seed: int) -> np.ndarray:
             rows = np.flatnonzero(column == index)
             total[rows] += group[rng.integers(len(group), size=(len(rows), len(group)))].mean(axis=1)
     return total / len(groups)
-
-
-def _rounded(value: float) -> float:
-    # Adding 0 turns -0.0 into 0.0.
-    return round(float(value), DECIMALS) + 0.0

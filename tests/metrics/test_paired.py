@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from abdoseg.metrics.paired import compare_classes, holm, paired_difference, signed_rank_p
+from abdoseg.metrics.paired import compare_classes, differences, holm, paired_difference, signed_rank_p
+
+
+def test_differences_are_of_scans_that_both_have():
+    assert differences({"a": 0.5, "b": 0.75, "c": 1.0}, {"b": 0.5, "a": 0.75}) == {"a": -0.25, "b": 0.25}
 
 
 def test_only_scans_that_both_have_count():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from abdoseg.metrics.replicates import differences, replicated_mean
+from abdoseg.metrics.replicates import replicated_mean
 
 
 def test_each_replicate_counts_alike_whatever_its_scans():
@@ -35,7 +35,3 @@ def test_the_interval_is_as_wide_as_theory_says(between):
     expected = scores.mean(axis=1).var() / count + scores.var(axis=1).mean() / (count * scans)
     width = found["interval"][1] - found["interval"][0]
     assert width == pytest.approx(2 * 1.96 * np.sqrt(expected), rel=0.06)
-
-
-def test_differences_are_of_scans_that_both_have():
-    assert differences({"a": 0.5, "b": 0.75, "c": 1.0}, {"b": 0.5, "a": 0.75}) == {"a": -0.25, "b": 0.25}

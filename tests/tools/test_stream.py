@@ -1,5 +1,6 @@
 """A stream of cases: what runs side by side, how many are in memory, and what faults and signals leave behind."""
 
+import gc
 import signal
 import subprocess
 import sys
@@ -111,6 +112,32 @@ def test_a_fault_in_any_step_costs_the_neighbors_nothing(broken):
     settled = run("abc", step("read"), step("work"), step("write"))
     assert [str(passage.error) for passage in settled] == ["None", f"b cannot be {broken}", "None"]
     assert written == ["a", "c"]
+
+
+def test_what_a_failed_step_held_in_memory_is_let_go_before_the_next_case():
+    """By the count of references alone: nobody knows when the garbage of cycles is collected."""
+    held = []
+
+    def fill():
+        volume = Content()
+        held.append(weakref.ref(volume))
+        raise MemoryError("there is no room")
+
+    def work(case, _):
+        if case == "large":
+            try:
+                fill()
+            except MemoryError as error:
+                raise RuntimeError("it cannot be labeled") from error
+        assert held[0]() is None
+
+    gc.disable()
+    try:
+        large, after = run(["large", "after"], work=work)
+    finally:
+        gc.enable()
+    assert str(large.error) == "it cannot be labeled"
+    assert after.error is None
 
 
 def test_seconds_are_those_of_the_own_steps():

@@ -1,5 +1,6 @@
 """What a stage of a chain does, in this process."""
 
+import gc
 import importlib
 
 from tools.chain import BUNDLES, Stage
@@ -17,10 +18,13 @@ def perform(stage: Stage, tracking: dict) -> dict:
     -------
     What its command or bundle gives, with the cases that it set aside in "failed".
     """
-    if stage.tool:
-        function = getattr(importlib.import_module(f"tools.{stage.tool}"), stage.tool)
-        bundle = {"bundle": str(BUNDLES / stage.bundle)} if stage.bundle else {}
-        return function(**bundle, **stage.arguments) or {}
-    from tools.workflow import run_bundle  # imports torch and MONAI, which takes seconds: not where all is done
+    try:
+        if stage.tool:
+            function = getattr(importlib.import_module(f"tools.{stage.tool}"), stage.tool)
+            bundle = {"bundle": str(BUNDLES / stage.bundle)} if stage.bundle else {}
+            return function(**bundle, **stage.arguments) or {}
+        from tools.workflow import run_bundle  # imports torch and MONAI, which takes seconds: not where all is done
 
-    return run_bundle(stage, tracking if stage.run == "training" else {})
+        return run_bundle(stage, tracking if stage.run == "training" else {})
+    finally:
+        gc.collect()  # engines and their handlers hold each other, and a network with its last batch, also on a GPU

@@ -1,5 +1,6 @@
 """One training of a chain: killed, resumed, changed, seeded, recorded, and stopped by a broken file."""
 
+import gc
 import json
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import torch
 import yaml
 
 from abdoseg.files import CaseError
-from abdoseg.networks import read_state
+from abdoseg.networks import ResidualUNet, read_state
 from tests.tools.small_data import ORGANS, OVERLAYS, one_training, truncate
 from tools.__main__ import main
 from tools.run import run
@@ -78,6 +79,19 @@ def test_the_seed_decides_the_weights(tmp_path):
         weights[name] = read_state(f"{work}_{name}/weights/model.pt")
     assert all(torch.equal(value, weights["again"][name]) for name, value in weights["first"].items())
     assert not all(torch.equal(value, weights["other"][name]) for name, value in weights["first"].items())
+
+
+def test_no_network_of_a_stage_that_is_done_stays_in_memory(tmp_path):
+    """With the memory of a GPU, which nothing gives back before Python looks for cycles."""
+    arguments = one_training(tmp_path, [ORGANS] * 2, {})
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(type(one) is ResidualUNet for one in gc.get_objects())
+        run(*arguments)
+        assert sum(type(one) is ResidualUNet for one in gc.get_objects()) == before
+    finally:
+        gc.enable()
 
 
 def test_a_scan_that_stops_a_training_is_named(tmp_path, capsys):

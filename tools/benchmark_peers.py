@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from abdoseg.files import CaseError
-from abdoseg.inferers.engines import has_openvino
+from abdoseg.inferers.engines import Engine
 from abdoseg.label_maps import read_label_map
 from tools.benchmark_scans import scans_of_lengths
 from tools.predictor import Predictor
@@ -45,7 +45,7 @@ def benchmark_peers(
     scan : NIfTI file, see `scans_of_lengths`.
     repeats : rounds of each length.
     slices : lengths; None takes the scan as it is.
-    engines : of `ENGINES`; None: OpenVINO where it is installed, and PyTorch in float32.
+    engines : of `ENGINES`; None: see `default_engines`.
     pause, gpu : see `WarmProcess`.
 
     Returns
@@ -58,7 +58,7 @@ def benchmark_peers(
     CaseError
         For an unknown engine or another kind of bundle, or if an arm fails.
     """
-    engines = list(engines or (["openvino"] if has_openvino() else []) + ["float32"])
+    engines = list(engines or default_engines(overrides))
     if unknown := [name for name in engines if name not in ENGINES]:
         raise CaseError(f"Unknown engine {unknown[0]!r}. Use {', '.join(map(repr, ENGINES))}.")
     bundle, weights = str(Path(bundle).absolute()), str(Path(weights).absolute()) if weights else None
@@ -80,6 +80,12 @@ def benchmark_peers(
         "pause_s": pause,
         "lengths": lengths,
     }
+
+
+def default_engines(overrides: Mapping) -> list[str]:
+    """Engines to measure where none are named: PyTorch in float32, and OpenVINO where it can run the networks."""
+    device = torch.device(overrides.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return [*(["openvino"] if Engine("auto").name_on(device) == "openvino" else []), "float32"]
 
 
 def plain_for(bundle: str, weights: str | None, overrides: Mapping, output: str):

@@ -21,6 +21,7 @@ from monai.transforms import (
     generate_spatial_bounding_box,
 )
 
+from abdoseg.inferers.engines import device_of
 from abdoseg.networks import CoarseToFineNetwork
 from abdoseg.transforms import spacing_of
 
@@ -33,7 +34,7 @@ class PlainPipeline:
 
     Parameters
     ----------
-    network : both networks, in eval mode; called as they are, in PyTorch.
+    network : both networks, in eval mode; called as they are, in PyTorch, on their device.
     sizes : grids (x, y, z) of the coarse and the fine network.
     windows : (lower, upper) in HU of both.
     margin_mm : widening of the region of interest on each side.
@@ -42,6 +43,7 @@ class PlainPipeline:
 
     def __init__(self, network: CoarseToFineNetwork, sizes, windows, margin_mm: float, output: Path) -> None:
         self.network = network
+        self.device = device_of(network, torch.device("cpu"))
         self.sizes = [tuple(size) for size in sizes]
         self.windows = [tuple(window) for window in windows]
         self.margin_mm = margin_mm
@@ -62,7 +64,7 @@ class PlainPipeline:
             start, end = self.region_of_interest(item)
             seen = Compose([SpatialCropd("image", roi_start=start, roi_end=end), *self.input_of(1)])
             item = seen(item)
-            item["pred"] = self.network.fine(item["image"][None])[0]
+            item["pred"] = self.network.fine(item["image"][None].to(self.device))[0]
             whole = Compose([*self.loading, *seen.transforms])
             Compose(
                 [
@@ -87,7 +89,7 @@ class PlainPipeline:
         if self.network.coarse is None:
             return [0, 0, 0], list(shape)
         image = Compose(self.input_of(0))(item)["image"]
-        labels = self.network.coarse(image[None])[0].argmax(0, keepdim=True)
+        labels = self.network.coarse(image[None].to(self.device))[0].argmax(0, keepdim=True)
         labels = KeepLargestConnectedComponent(is_onehot=False)(labels)
         if not labels.any():
             return [0, 0, 0], list(shape)

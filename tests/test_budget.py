@@ -9,11 +9,11 @@ from ignite.engine import Engine
 from abdoseg.budget import TimeBudget
 
 
-def trained(budget: TimeBudget, optimizer, epochs=10, length=5):
+def trained(budget: TimeBudget, optimizer, epochs=10):
     rates = []
     engine = Engine(lambda engine, batch: rates.append(optimizer.param_groups[0]["lr"]))
     budget.attach(engine)
-    engine.run([0] * length, max_epochs=epochs)
+    engine.run([0] * 5, max_epochs=epochs)
     return engine, rates
 
 

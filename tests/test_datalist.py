@@ -104,7 +104,7 @@ def test_a_folder_above_is_that_of_the_list_itself_also_where_its_folder_is_a_li
         ({"section": "testing"}, ["0005"]),
     ],
 )
-def test_filters(tmp_path, datalist, arguments, ids):
+def test_cases_by_section_kind_and_split(tmp_path, datalist, arguments, ids):
     write_datalist(tmp_path / "datalist.json", datalist)
     assert [case["id"] for case in load_cases(tmp_path / "datalist.json", **arguments)] == ids
 

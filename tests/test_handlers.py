@@ -84,9 +84,9 @@ def test_a_curve_keeps_the_epochs_behind_a_resumed_training_and_no_others(tmp_pa
     assert rows_of(path)[0]["loss"] != 7
 
 
-def stored(labels, axcodes="SAR"):
+def stored(labels):
     """A (1, ...) label map in another orientation than RAS, 1 mm voxels, named by its file."""
-    turn = nib.orientations.ornt_transform([[0, 1], [1, 1], [2, 1]], nib.orientations.axcodes2ornt(axcodes))
+    turn = nib.orientations.ornt_transform([[0, 1], [1, 1], [2, 1]], nib.orientations.axcodes2ornt("SAR"))
     image = nib.Nifti1Image(labels.astype(np.uint8), np.eye(4)).as_reoriented(turn)
     meta = {"filename_or_obj": "folder/case_7.nii.gz"}
     return MetaTensor(np.asarray(image.dataobj)[None].astype(np.float32), affine=image.affine, meta=meta)

@@ -56,7 +56,7 @@ def test_overwrite_pseudo_worked_examples(name):
 
 @pytest.mark.parametrize("policy", ["fill_background", "overwrite_pseudo"])
 @pytest.mark.parametrize("seed", range(8))
-def test_invariants(policy, seed):
+def test_what_a_person_drew_stays_and_a_second_merge_changes_nothing(policy, seed):
     weak, pseudo = random_pair(seed)
     before = weak.copy(), pseudo.copy()
     merged = merge_labels(weak, pseudo, policy)

@@ -100,7 +100,7 @@ def test_a_manifest_that_is_none(bundle, text):
         check_packed(bundle)
 
 
-def test_paths():
+def test_only_plain_paths_within_a_bundle_are_taken():
     assert [path_fault(name) for name in ("a", "a/b.py", "a..b/c")] == [None] * 3
     for name in ("/a", "../a", "a/../../b", "a/.."):
         assert path_fault(name) == "lies outside the bundle"

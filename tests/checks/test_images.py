@@ -12,12 +12,12 @@ from abdoseg.checks.images import HIGHEST_HU, LOWEST_HU
 CT = {-1000: 40, -100: 25, 40: 30, 300: 5}
 
 
-def faults_of(shares: dict[int, float], lowest=None, highest=None):
+def faults_of(shares: dict[int, float]):
     histogram = np.zeros(HIGHEST_HU - LOWEST_HU + 1, np.int64)
     for value, share in shares.items():
         histogram[value - LOWEST_HU] = round(share * 1000)
     present = [value for value, share in shares.items() if share]
-    return hu_faults("scan.nii", histogram, lowest or min(present), highest or max(present))
+    return hu_faults("scan.nii", histogram, min(present), max(present))
 
 
 def shifted(offset: int) -> dict[int, float]:

@@ -22,11 +22,11 @@ def rotation(degrees: float, axis: str) -> np.ndarray:
     return turn
 
 
-def grid(x, y, z, origin=(12.5, -30.25, 101.75)) -> np.ndarray:
+def grid(x, y, z) -> np.ndarray:
     """(4, 4) RAS affine with these columns."""
     affine = np.eye(4)
     affine[:3, :3] = np.array([x, y, z], dtype=float).T
-    affine[:3, 3] = origin
+    affine[:3, 3] = (12.5, -30.25, 101.75)
     return affine
 
 

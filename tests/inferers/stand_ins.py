@@ -13,9 +13,9 @@ class Thresholds(nn.Module):
     channel 0 is the constant 0, as the bundles' networks have it.
     """
 
-    def __init__(self, thresholds, classes: int = 15) -> None:
+    def __init__(self, thresholds) -> None:
         super().__init__()
-        self.convolution = nn.Conv3d(1, classes, 1)
+        self.convolution = nn.Conv3d(1, 15, 1)
         with torch.no_grad():
             self.convolution.weight.zero_()
             self.convolution.bias.fill_(-1e4)

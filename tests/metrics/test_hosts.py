@@ -94,7 +94,7 @@ def test_without_any_tumor():
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_any_case(seed):
+def test_the_families_share_all_voxels_however_a_case_is_stored(seed):
     """No voxel is lost or counted twice, storage does not matter, and one family alone scores as the class does."""
     truth, predicted = random_labels(seed), random_labels(seed + 100)
     predicted[truth == TUMOR_ID] = np.where(np.arange(np.count_nonzero(truth == TUMOR_ID)) % 3, TUMOR_ID, 1)

@@ -37,10 +37,10 @@ class Pair:
     image_zooms: tuple[float, float, float] | None = None
 
 
-def phantoms(count: int = 2) -> list[Pair]:
-    """Phantoms of about 45 x 45 x 30 voxels of 8 mm, RAS, with 13 organs."""
+def phantoms() -> list[Pair]:
+    """Two phantoms of about 45 x 45 x 30 voxels of 8 mm, RAS, with 13 organs."""
     pairs = []
-    for seed in range(count):
+    for seed in range(2):
         case = make_case([seed, 77], SETTINGS)
         affine = case.affine @ np.diag([2, 2, 2, 1])
         pairs.append(Pair(case.image[::2, ::2, ::2], case.truth[::2, ::2, ::2], affine, affine.copy()))

@@ -36,8 +36,8 @@ def test_a_process_whose_parent_is_gone_already_ends_at_once():
     assert done == [0, -signal.SIGKILL]
 
 
-def wait_for(condition, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -22,10 +22,10 @@ AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2.0, 0, 20], [0, 0, 5.0, 30], [0, 0, 0,
 ORGANS = list(range(1, 14))
 
 
-def save_image(path: Path, shape=SHAPE, affine=AFFINE) -> Path:
+def save_image(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    values = np.random.default_rng(list(path.name.encode())).integers(-1000, 1000, shape).astype(np.int16)
-    nib.save(nib.Nifti1Image(values, affine), path)
+    values = np.random.default_rng(list(path.name.encode())).integers(-1000, 1000, SHAPE).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, AFFINE), path)
     return path
 
 

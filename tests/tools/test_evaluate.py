@@ -18,7 +18,7 @@ def folders(tmp_path):
     return save_folders(tmp_path)
 
 
-def test_folders(folders, tmp_path, capsys):
+def test_scores_of_two_folders_by_hand(folders, tmp_path, capsys):
     """Case 2: of the 2 x 2 x 2 tumor half is hit (DSC 0.5); its surface is at most 1 mm away, tolerance 2 mm."""
     output = tmp_path / "scores" / "student.json"
     result = evaluate(*folders, output=output)

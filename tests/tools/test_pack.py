@@ -146,9 +146,9 @@ def test_a_cascade_is_packed_with_all_its_networks_or_not_at_all(tmp_path):
     assert not list(tmp_path.glob("*.zip"))
 
 
-def edit_json(name: str, change):
+def edit_metadata(change):
     def edit(bundle: Path, weights: Path) -> None:
-        path = bundle / "configs" / name
+        path = bundle / "configs" / "metadata.json"
         content = json.loads(path.read_text())
         change(content)
         path.write_text(json.dumps(content))
@@ -192,38 +192,35 @@ FAULTS = {
         "configs/more.yml must end in .yaml: MONAI Label overlooks .yml.",
     ),
     "no copyright": (
-        edit_json("metadata.json", lambda content: content.pop("copyright")),
+        edit_metadata(lambda content: content.pop("copyright")),
         "configs/metadata.json: the file: 'copyright' is a required property.",
     ),
     "no formats": (
-        edit_json("metadata.json", lambda content: content.pop("network_data_format")),
+        edit_metadata(lambda content: content.pop("network_data_format")),
         "configs/metadata.json: the file: 'network_data_format' is a required property.",
     ),
     "other version": (
-        edit_json("metadata.json", lambda content: content.update(monai_version="1.5.0")),
+        edit_metadata(lambda content: content.update(monai_version="1.5.0")),
         "configs/metadata.json tells monai 1.5.0, but 1.6.1 is what runs here.",
     ),
     "no such package": (
-        edit_json("metadata.json", lambda content: content["required_packages_version"].update({"no-such": "1"})),
+        edit_metadata(lambda content: content["required_packages_version"].update({"no-such": "1"})),
         "configs/metadata.json requires no-such 1, which is not installed here: it cannot have been tried.",
     ),
     "changelog": (
-        edit_json("metadata.json", lambda content: content.update(version="0.3.0")),
+        edit_metadata(lambda content: content.update(version="0.3.0")),
         "configs/metadata.json: the changelog does not tell what version 0.3.0 is.",
     ),
     "channels": (
-        edit_json("metadata.json", lie_about_channels),
+        edit_metadata(lie_about_channels),
         "does not fit the network: network_data_format tells 14 channels of pred, the network has 15.",
     ),
     "dtype": (
-        edit_json(
-            "metadata.json", lambda content: content["network_data_format"]["outputs"]["pred"].update(dtype="uint8")
-        ),
+        edit_metadata(lambda content: content["network_data_format"]["outputs"]["pred"].update(dtype="uint8")),
         "configs/metadata.json does not fit the network: dtype of output data",
     ),
     "capital letters": (
-        edit_json(
-            "metadata.json",
+        edit_metadata(
             lambda content: content["network_data_format"]["outputs"]["pred"]["channel_def"].update({"2": "Liver"}),
         ),
         "two channels of pred have one name in small letters, as MONAI Label reads them.",

@@ -43,10 +43,10 @@ def scores(**cases) -> dict:
     }
 
 
-def write_scores(root, direct_spleen: float = 0.2) -> None:
+def write_scores(root) -> None:
     for seed, shift in ((1, 0.0), (2, 0.1)):
         folder = root / f"d0.0_s{seed}" / "scores"
-        direct = [("liver", 0.8 - shift), ("spleen", direct_spleen), ("tumor", 0.0)]
+        direct = [("liver", 0.8 - shift), ("spleen", 0.2), ("tumor", 0.0)]
         student = [("liver", 0.9), ("spleen", 0.7 + shift), ("tumor", None)]
         write_json(folder / "direct.json", scores(x=direct))
         write_json(folder / "student.json", scores(x=student))

@@ -17,7 +17,7 @@ def case(shape):
     return {"image": image, "label": label}
 
 
-def test_by_hand():
+def test_beyond_the_image_a_crop_is_zero():
     line = torch.arange(1, 6, dtype=torch.uint8).reshape(1, 5, 1, 1)
     assert crop_around(line, (2, 0, 0), (3, 1, 1)).flatten().tolist() == [2, 3, 4]
     assert crop_around(line, (0, 0, 0), (4, 1, 1)).flatten().tolist() == [0, 0, 1, 2]

@@ -1,6 +1,5 @@
 """Zips of bundles: written the same byte for byte everywhere, read with suspicion."""
 
-import hashlib
 import shutil
 import stat
 import zipfile
@@ -8,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from abdoseg.files import CaseError, atomic_path
-from abdoseg.manifest import MANIFEST_FILE, path_fault, read_manifest
+from abdoseg.manifest import MANIFEST_FILE, file_hash, path_fault, read_manifest
 
 # The first day that a zip can tell.
 DATE = (1980, 1, 1, 0, 0, 0)
@@ -103,9 +102,8 @@ def manifest_faults(root: Path) -> list[str]:
     faults = [f"{name} is missing." for name in sorted(named.keys() - found.keys())]
     faults += [f"{name} is not named in {MANIFEST_FILE}." for name in sorted(found.keys() - named.keys())]
     for name in sorted(found.keys() & named.keys()):
-        with found[name].open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != named[name]:
-                faults.append(f"{name} is not the file that was packed: its sha256 differs.")
+        if file_hash(found[name]) != named[name]:
+            faults.append(f"{name} is not the file that was packed: its sha256 differs.")
     if manifest["bundle"] != root.name:
         faults.append(f"{MANIFEST_FILE} is that of {manifest['bundle']}, the folder is called {root.name}.")
     return faults

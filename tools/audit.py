@@ -8,10 +8,10 @@ import numpy as np
 from abdoseg.case_stage import excluded_entry
 from abdoseg.checks import SET_ASIDE, Fault, duplicate_faults, is_set_aside
 from abdoseg.datalist import write_datalist
-from abdoseg.datasets import STRONG_RULES, LabelConvention, annotated_classes
+from abdoseg.datasets import STRONG_RULES, annotated_classes
 from abdoseg.files import CaseError, write_json
 from abdoseg.labels import CLASS_IDS, NAMES
-from tools.audit_cases import examine_all
+from tools.audit_cases import convention_of, examine_all
 from tools.audit_report import faults_by_kind, write_report
 from tools.layout import find_cases
 
@@ -127,7 +127,7 @@ def audit(
 
 def _entry(case: dict, finding: dict, output: Path, strong_rule: str) -> dict:
     """Give a usable case's entry in the datalist, with its section."""
-    convention = case.get("source_labels", LabelConvention())
+    convention = convention_of(case)
     copies = {key: str(output / path) for key, path in finding["copies"].items()}
     entry = {key: value for key, value in case.items() if key != "source_labels"} | copies
     declared = {} if convention.annotated is None else {"annotated_classes": sorted(convention.annotated)}

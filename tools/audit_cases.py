@@ -51,7 +51,7 @@ def _finding(case: dict, output: Path) -> dict:
         inputs = fingerprints({"image": case["image"], **{str(n): file for n, file in enumerate(label_files(case))}})
     except CaseError as error:
         return {"faults": [asdict(Fault("unreadable", case["image"], str(error)))], "copies": {}}
-    state = {"version": VERSION, "section": case["section"], **_convention(case).as_dict(), "inputs": inputs}
+    state = {"version": VERSION, "section": case["section"], **convention_of(case).as_dict(), "inputs": inputs}
     state = json.loads(json.dumps(state))
     kept = read_summary(path)
     if kept.get("state") == state and all((output / copy).is_file() for copy in kept["copies"].values()):
@@ -132,7 +132,7 @@ def _examine_label(
     faults += found
     if is_set_aside(found):
         return label, None, faults
-    annotated = _convention(case).annotated
+    annotated = convention_of(case).annotated
     faults += label_faults(path, tally, label.affine, annotated)
     finding.update(classes=tally.present, voxels={str(c): int(tally.counts[c]) for c in tally.present})
     if case["section"] == "training" and not tally.present and annotated is None and not tally.value_fault:
@@ -171,20 +171,21 @@ class UnknownValueError(CaseError):
 
 def is_converted(case: dict) -> bool:
     """Whether a case's label is of another data set's convention, and a copy in ours must be written."""
-    return isinstance(case.get("label"), list) or not _convention(case).is_identity
+    return isinstance(case.get("label"), list) or not convention_of(case).is_identity
 
 
 def _converted(case: dict, label: nib.Nifti1Image) -> np.ndarray:
     if isinstance(case["label"], list):
-        return read_labels(case["label"], _convention(case))[0]
+        return read_labels(case["label"], convention_of(case))[0]
     values = whole_values(read_voxels(label, case["label"]), case["label"])
     try:
-        return convert_labels(values, label.affine, _convention(case), case["label"])
+        return convert_labels(values, label.affine, convention_of(case), case["label"])
     except CaseError as error:
         raise UnknownValueError(str(error)) from error
 
 
-def _convention(case: dict) -> LabelConvention:
+def convention_of(case: dict) -> LabelConvention:
+    """Give what the labels of a case mean; where nothing is told, what ours do."""
     return case.get("source_labels", LabelConvention())
 
 

@@ -9,11 +9,12 @@ import numpy as np
 from matplotlib.image import imsave
 from scipy.ndimage import affine_transform
 
-from abdoseg.datasets import LabelConvention, read_labels
+from abdoseg.datasets import read_labels
 from abdoseg.files import CaseError
 from abdoseg.label_maps import HIGHEST_ID, has_meaning, open_image
 from abdoseg.labels import CLASS_IDS, COLORS
 from abdoseg.metrics import to_ras
+from tools.audit_cases import convention_of, is_converted
 from tools.report_figures import PLANE_AXIS, PLANES, WINDOW_HU, cut, telling_slices
 
 logger = logging.getLogger(__name__)
@@ -78,9 +79,8 @@ def _thinned(image: nib.Nifti1Image) -> tuple[np.ndarray, np.ndarray]:
 
 def _labels_on(shape: tuple[int, ...], affine: np.ndarray, case: dict) -> np.ndarray:
     """Read a label and give it on a grid, each voxel the nearest one of the label, 0 outside of it."""
-    convention = case.get("source_labels", LabelConvention())
-    if isinstance(case["label"], list) or not convention.is_identity:
-        values, label = read_labels(case["label"], convention)
+    if is_converted(case):
+        values, label = read_labels(case["label"], convention_of(case))
     else:
         label = open_image(case["label"])
         values = np.asarray(label.dataobj)

@@ -124,18 +124,17 @@ def benchmark(
         from tools.benchmark_teacher import benchmark_teacher
         from tools.turns import format_turns
 
-        result = benchmark_teacher(weights, input, repeats, _lengths(slices), pause=pause, gpu=gpu)
+        result = benchmark_teacher(weights, input, repeats, _lengths(slices), pause, gpu)
         print(format_turns(result["lengths"]))
     elif not bundle or not input:
         raise CaseError(f"benchmark {subject} needs --bundle and --input.")
     elif subject == "peers":
+        from tools.benchmark_figure import peers_figure
         from tools.benchmark_peers import benchmark_peers, format_peers
 
         names, lengths = _listed(engines) or None, _lengths(slices)
         result = benchmark_peers(bundle, input, weights, repeats, lengths, names, pause, gpu, overrides)
         print(format_peers(result))
-        from tools.benchmark_figure import peers_figure
-
         _draw(output, peers_figure, result)
     else:
         from tools.benchmark_predict import benchmark_copies, benchmark_predict, format_copies, format_efficiency

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
@@ -29,12 +29,8 @@ def benchmark_teacher(
     scan: str,
     repeats: int = 3,
     slices: Sequence[int] | None = None,
-    arms: Mapping[str, Mapping] | None = None,
     pause: float = 0.1,
     gpu: int = 0,
-    fold: int | str = 0,
-    orientation: str | None = None,
-    class_map: str | None = None,
 ) -> dict:
     """Label one scan by turns with nnunetv2's predictor and with the teacher, each in a warm process of its own.
 
@@ -44,13 +40,12 @@ def benchmark_teacher(
     Parameters
     ----------
     weights : folder with ``model.pt`` and ``architecture.json`` of a teacher of this project's own training, which is
-        written as an nnU-Net model for the purpose; or the folder of a model that nnU-Net has trained (plans.json).
+        written as an nnU-Net model for the purpose; or the folder of a model that nnU-Net has trained (plans.json), of
+        which fold 0 is taken.
     scan : NIfTI file.
     repeats : rounds.
     slices : lengths that the scan is brought to, see `scans_of_lengths`; None takes it as it is.
-    arms : name -> values of the teacher's inference.yaml; None: one arm, "teacher", with none.
     pause, gpu : see `WarmProcess`.
-    fold, orientation, class_map : of a model that nnU-Net has trained, as `import` takes them.
 
     Returns
     -------
@@ -63,20 +58,20 @@ def benchmark_teacher(
     """
     if find_spec(PEER) is None:
         raise CaseError(f"benchmark teacher needs {PEER}; install it by: pip install -e '.[test]'")
-    arms = arms or {"teacher": {}}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         root = Path(folder)
         model = Path(weights).absolute()
         if not (model / "plans.json").is_file():
-            model, fold, orientation = root / "model", 0, None
+            model = root / "model"
             write_nnunet_model(Path(weights), model)
         imported = str(root / "weights")
-        import_("nnunet", str(model), imported, str(fold), class_map=class_map, orientation=orientation)
-        makers = {PEER: partial(NnunetPeer, str(model), fold, device)}
-        for name, values in arms.items():
-            settings = {"mirror_axes": [], "components": None, **values}
-            makers[name] = partial(predictor_for, str(BUNDLES / "teacher_nnunet"), imported, settings)
+        import_("nnunet", str(model), imported, fold="0")
+        settings = {"mirror_axes": [], "components": None}
+        makers = {
+            PEER: partial(NnunetPeer, str(model), device),
+            "teacher": partial(predictor_for, str(BUNDLES / "teacher_nnunet"), imported, settings),
+        }
         scans = scans_of_lengths(Path(scan), slices, root)
         processes = {
             name: stack.enter_context(WarmProcess(partial(make, str(root / name)), pause, gpu))

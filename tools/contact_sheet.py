@@ -13,15 +13,15 @@ from tools.audit_pictures import GAP, plane_picture
 from tools.report_figures import WINDOW_HU, telling_slices
 
 PLANES = ("axial", "coronal")
+COLUMNS = 2  # scans side by side
 
 
-def contact_sheet(cases: Iterable[tuple[str, str]], columns: int = 2) -> bytes:
+def contact_sheet(cases: Iterable[tuple[str, str]]) -> bytes:
     """Draw scans and label maps.
 
     Parameters
     ----------
     cases : paths of an image in HU and of its label map.
-    columns : scans side by side.
 
     Returns
     -------
@@ -30,8 +30,8 @@ def contact_sheet(cases: Iterable[tuple[str, str]], columns: int = 2) -> bytes:
     tiles = [_tile(*case) for case in cases]
     width = max(tile.shape[1] for tile in tiles)
     tiles = [np.pad(tile, ((0, GAP), (0, width - tile.shape[1] + GAP), (0, 0))) for tile in tiles]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    rows = [np.concatenate(tiles[start : start + columns], axis=1) for start in range(0, len(tiles), columns)]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
+    rows = [np.concatenate(tiles[start : start + COLUMNS], axis=1) for start in range(0, len(tiles), COLUMNS)]
     buffer = io.BytesIO()
     imsave(buffer, np.concatenate(rows), format="png")
     return buffer.getvalue()

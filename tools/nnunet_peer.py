@@ -135,19 +135,18 @@ class NnunetPeer:
 
     Parameters
     ----------
-    model : folder with plans.json, dataset.json and fold_X/.
-    fold : which of them.
+    model : folder with plans.json, dataset.json and fold_0/.
     device : "cpu" or "cuda".
     output : folder for the label maps, whose values are the model's own.
     """
 
-    def __init__(self, model: str, fold: int | str, device: str, output: str) -> None:
+    def __init__(self, model: str, device: str, output: str) -> None:
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
         Path(output).mkdir(parents=True, exist_ok=True)
         self.output = Path(output)
         self.predictor = nnUNetPredictor(use_mirroring=False, device=torch.device(device), allow_tqdm=False)
-        self.predictor.initialize_from_trained_model_folder(model, use_folds=(fold,))
+        self.predictor.initialize_from_trained_model_folder(model, use_folds=(0,))
 
     def __call__(self, scan: str) -> None:
         """Label one scan."""

@@ -1,7 +1,6 @@
 """Write a phantom data set in FLARE23's layout, with the complete truth of every scan apart."""
 
 import json
-import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -193,7 +192,7 @@ def _finished(root: Path, settings: dict) -> dict:
                 raise PhantomError(f"{path} was made with other settings: {told}; choose another folder or delete it.")
             return dict(earlier["cases"])
     if root.exists() and not root.is_dir():
-        raise PhantomError(f"{os.fspath(root)} is a file; name a folder for the data set.")
+        raise PhantomError(f"{root} is a file; name a folder for the data set.")
     return {}
 
 

@@ -11,6 +11,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from abdoseg.files import CaseError
+from abdoseg.manifest import file_hash
 from abdoseg.networks import ARCHITECTURE_FILE, load_checkpoint, read_architecture, weights_folder
 from tools.chain import find_config
 from tools.faults import fault_of, innermost
@@ -71,7 +72,7 @@ class Predictor:
                 raise
             told = ", ".join(f"--{name} {value!r}" for name, value in overrides.items())
             raise CaseError(f"{config} does not work with {told}: {innermost(error)}") from error
-        self.sha256 = hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
+        self.sha256 = file_hash(self.checkpoint)
         beside = self.checkpoint.with_name(ARCHITECTURE_FILE)
         architecture = beside.read_text() if beside.exists() else ""
         settings = json.dumps(dict(overrides), sort_keys=True, default=str) + architecture

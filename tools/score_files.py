@@ -8,6 +8,8 @@ from abdoseg.files import CaseError
 from abdoseg.labels import CLASS_IDS, NAMES
 from tools.scans import is_scan
 
+NAMED = 5  # cases that an error names
+
 
 def find_pairs(
     predictions: Path, references: Path, section: str = "testing", cases: Iterable[str] | None = None
@@ -121,6 +123,6 @@ def split_names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
-def _some(names: Iterable[str], limit: int = 5) -> str:
+def _some(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from abdoseg.datalist import load_cases, write_datalist
+from abdoseg.datalist import case_id, load_cases, write_datalist
 from abdoseg.files import CaseError, atomic_path, write_label_map
 from abdoseg.label_maps import grid_difference, open_volume, read_label_map, turned_to
 from abdoseg.labels import CLASS_IDS
@@ -59,8 +59,7 @@ def outside_list(root: Path, source: Path) -> Path:
             _write_series(path, image, even=True)
         else:
             continue
-        name = image.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_0000")
-        entries.append({"id": name, "image": str(image.absolute()), "kind": "test"})
+        entries.append({"id": case_id(image), "image": str(image.absolute()), "kind": "test"})
     if not entries:
         raise CaseError(f"{source} holds no scan (.nii, .nii.gz, or .zip of a DICOM series) for --outside.")
     path = root / "outside.json"

@@ -50,7 +50,8 @@ def predict(
         bundle: Folder of the bundle, for example bundles/fine_seg.
         input: A scan (.nii or .nii.gz), a folder of scans, or a data list (.json) as `audit` writes it. A folder
             without NIfTI files is searched for DICOM at any depth; of each study its longest axial CT series is taken.
-        output: Folder for the label maps; ID_0000.nii.gz becomes ID.nii.gz. Of DICOM, the ID is the folder's name.
+        output: Folder for the label maps; ID_0000.nii.gz becomes ID.nii.gz. Of DICOM, the ID is the path
+            of its folder below INPUT, joined by _.
         weights: Folder with model.pt and architecture.json; without it the bundle's own models/ is taken, or, where
             nothing was trained into it, the starter weights in models/starter.
         section: Section of the data list, which is "training", "unlabeled" or "testing".
@@ -157,7 +158,7 @@ def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor
     def settle(passage: Passage) -> None:
         name, reason = passage.case, None
         if passage.error is not None:
-            if is_of_the_disk(passage.error):
+            if is_of_the_disk(passage.error) or not predictor.answers():  # all other scans would fail, too
                 raise passage.error
             logger.debug("%s failed", scans[name], exc_info=passage.error)
             reason = reason_of(passage.error, scans[name])

@@ -119,6 +119,16 @@ class Predictor:
         item, postprocessing = labeled
         postprocessing(item)
 
+    def answers(self) -> bool:
+        """Whether the device still works; after a fault of CUDA it fails at whatever this process asks of it."""
+        try:
+            torch.zeros(1, device=self.device).item()
+        except torch.OutOfMemoryError:
+            return True
+        except Exception:  # whatever the driver says
+            return False
+        return True
+
 
 def _as_it_is(path: Path) -> str | Path:
     """A path for a config: in a text MONAI would take every # for its own ::, and labels would go to another folder."""

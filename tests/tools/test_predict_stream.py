@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from abdoseg.files import CaseError, glob, write_json
 from abdoseg.ranks import Alone
@@ -72,6 +73,18 @@ def test_a_scan_that_breaks_while_it_is_read_or_labeled_is_set_aside(weights, tm
     assert manifest["failed"] == result["failed"]
     assert list(manifest["seconds"]) == ["0", "3"]
     assert sorted(os.listdir(tmp_path / "out")) == ["0.nii.gz", "3.nii.gz", "manifest.json"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a device that does not answer")
+def test_a_gpu_that_is_lost_ends_the_command_and_sets_no_scan_aside(weights, scans, tmp_path):
+    """Else all scans to come would be set aside in no time, and the stage of the chain be done."""
+    predictor = Predictor(BUNDLES / "fine_seg", tmp_path / "out", weights / "student", {})
+    assert predictor.answers()
+    predictor.device = torch.device("cuda")  # as if it had worked until now
+    found, manifest = find_scans(scans), {"seconds": {}, "failed": {}}
+    with pytest.raises((AssertionError, RuntimeError), match=r"CUDA|NVIDIA"):
+        _label(Alone(), list(found), found, predictor, tmp_path / "out", manifest)
+    assert manifest == {"seconds": {}, "failed": {}}
 
 
 def test_a_second_process_in_the_same_folder_is_refused(weights, scans, tmp_path):

@@ -203,7 +203,7 @@ def _do(
         return
     if before.get("key", key) != key:
         # Killed while it is removed, what is left must not be taken for done when the earlier settings come back.
-        manifests.begin(stage, {**keys, stage.name: ""})
+        manifests.write(stage.name, {"key": "", "status": "removed"})
         _forget(stage)
     if reason := stage.missing_cases():
         manifests.write(stage.name, {"key": key, "status": "skipped", "reason": reason})

@@ -141,7 +141,7 @@ def test_bundles_that_run_other_code_are_not_served_until_they_are_trusted(tmp_p
     (environment / "monailabel" / "sample-apps" / "monaibundle").mkdir(parents=True)
     studies.mkdir()
     told = refusal(serve, str(archive), str(studies), str(tmp_path / "l"), 8000, "127.0.0.1", str(environment))
-    assert told.endswith("if you trust them, add --trust.")
+    assert told.endswith("if you trust it, add --trust.")
     assert "  abdoseg/__init__.py: Python of its own" in capsys.readouterr().out
 
 

@@ -178,7 +178,7 @@ def test_a_chain_keeps_its_predictions_scores_report_and_packed_bundle(tmp_path)
     # `make ui` opens this database.
     command = ["make", "--dry-run", "ui", f"WORK={work}"]
     told = subprocess.run(command, cwd=BUNDLES.parent, capture_output=True, text=True, check=True).stdout
-    assert f"mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///{work}/mlruns.db" in told
+    assert f'mlflow ui --host 127.0.0.1 --backend-store-uri "sqlite:///{work}/mlruns.db"' in told
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path, monkeypatch):

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine, Events
 
+from abdoseg.allocator import keep_freed_memory
 from abdoseg.files import CaseError
 from abdoseg.handlers import ProgressiveResize
-from tools.allocator import keep_freed_memory
 from tools.benchmark_predict import format_spread, spread
 from tools.chain import Stage
 from tools.pipeline import load_pipeline

@@ -9,9 +9,9 @@ from types import MappingProxyType
 from ignite.handlers import ProgressBar
 from monai.bundle import ConfigWorkflow
 
+from abdoseg.allocator import keep_freed_memory
 from abdoseg.handlers import step_loss
 from abdoseg.ranks import is_first
-from tools.allocator import keep_freed_memory
 from tools.chain import BUNDLES, Stage
 
 

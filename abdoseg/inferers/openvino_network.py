@@ -1,6 +1,5 @@
 """A network exported to OpenVINO, kept in a cache by the hash of its weights, and compiled for images of one size."""
 
-import copy
 import functools
 import hashlib
 import logging
@@ -16,62 +15,16 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from abdoseg.networks.blocks import InstanceNorm
+from abdoseg.inferers.norms import AxisNorm, EngineNorm, LayerNorm, with_norm
+from abdoseg.inferers.precision import takes_half
 
 logger = logging.getLogger(__name__)
 
 # Counts the changes of what is exported: names in the cache depend on it.
-EXPORT = 2
+EXPORT = 3
 MODEL = "model.xml"
 # Exports that a cache keeps: the networks of one cascade twice over.
 KEPT = 12
-
-
-class AxisNorm(nn.Module):
-    """Instance normalization by means along one axis after the other, in two passes.
-
-    OpenVINO's own sums millions of voxels in one float32: its error grows with their number, to 4e-4 of the deviation
-    at 192^3, and a network of some fifty of them adds up to 2 % of its logits. A sum along one axis has hundreds.
-
-    Parameters
-    ----------
-    epsilon : added to the variance.
-    weight, bias : (C,), or None.
-    """
-
-    def __init__(self, epsilon: float, weight: Tensor | None = None, bias: Tensor | None = None) -> None:
-        super().__init__()
-        self.epsilon = epsilon
-        self.weight, self.bias = (
-            None if part is None else nn.Parameter(part.detach().reshape(-1, 1, 1, 1)) for part in (weight, bias)
-        )
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Normalize each channel of (B, C, x, y, z)."""
-        centered = image - mean_by_axis(image)
-        normalized = centered * torch.rsqrt(mean_by_axis(centered * centered) + self.epsilon)
-        return normalized if self.weight is None else normalized * self.weight + self.bias
-
-
-def mean_by_axis(image: Tensor) -> Tensor:
-    """Give the mean of each channel of (B, C, x, y, z) as (B, C, 1, 1, 1).
-
-    Mean and sum take turns: OpenVINO merges means that follow each other into one, which sums all voxels in a row.
-    """
-    image = image.mean(2, keepdim=True)
-    image = image.sum(3, keepdim=True) / image.shape[3]
-    return image.mean(4, keepdim=True)
-
-
-def with_axis_norm(network: nn.Module) -> nn.Module:
-    """Give a copy of a network in which every instance norm is an `AxisNorm`."""
-    network = copy.deepcopy(network).eval()
-    for name, module in list(network.named_modules()):
-        if isinstance(module, InstanceNorm):
-            network.set_submodule(name, AxisNorm(1e-5))
-        elif isinstance(module, nn.InstanceNorm3d):
-            network.set_submodule(name, AxisNorm(module.eps, module.weight, module.bias))
-    return network
 
 
 class OpenVinoNetwork:
@@ -81,18 +34,21 @@ class OpenVinoNetwork:
     ----------
     network : in eval mode.
     shape : (C, x, y, z) of its images.
-    amp : "auto": the precision that OpenVINO finds best here, bfloat16 where the processor has it, else float32; True:
-        bfloat16; False: float32.
+    amp : whether in bfloat16 or in float32, see `abdoseg.inferers.precision.takes_half`.
     cache : folder for exported networks, or None. Where it cannot be written, nothing is kept.
     """
 
     def __init__(
         self, network: nn.Module, shape: Sequence[int], amp: bool | str = "auto", cache: str | os.PathLike | None = None
     ) -> None:
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        if amp != "auto":
-            options["INFERENCE_PRECISION_HINT"] = "bf16" if amp else "f32"
-        model = read_or_export(network, shape, None if cache is None else Path(cache))
+        half = takes_half(torch.device("cpu"), amp)
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+        }
+        norm = LayerNorm if half else AxisNorm
+        model = read_or_export(network, shape, norm, None if cache is None else Path(cache))
         self._shape = tuple(model.output(0).shape)
         self._compiled = core().compile_model(model, "CPU", options)
         self._request = self._compiled.create_infer_request()
@@ -124,13 +80,13 @@ def core() -> ov.Core:
     return ov.Core()
 
 
-def read_or_export(network: nn.Module, shape: Sequence[int], cache: Path | None) -> ov.Model:
+def read_or_export(network: nn.Module, shape: Sequence[int], norm: type[EngineNorm], cache: Path | None) -> ov.Model:
     """Give the OpenVINO model of a network, from the cache where it has been exported before."""
     if cache is None:
-        return export(network, shape)
-    kept = cache / key_of(network, shape)
+        return export(network, shape, norm)
+    kept = cache / key_of(network, shape, norm)
     if not (kept / MODEL).is_file():
-        model = export(network, shape)
+        model = export(network, shape, norm)
         try:
             keep_export(model, kept)
         except (OSError, RuntimeError) as error:  # a RuntimeError is OpenVINO's
@@ -145,7 +101,7 @@ def read_or_export(network: nn.Module, shape: Sequence[int], cache: Path | None)
     except RuntimeError as error:
         logger.warning("%s: the exported network is broken (%s); it is exported anew.", kept, str(error).split("\n")[0])
         shutil.rmtree(kept, ignore_errors=True)
-        return export(network, shape)
+        return export(network, shape, norm)
 
 
 def keep_export(model: ov.Model, kept: Path) -> None:
@@ -169,18 +125,18 @@ def drop_exports(cache: Path, kept: int = KEPT) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def export(network: nn.Module, shape: Sequence[int]) -> ov.Model:
-    """Convert a network for images (1, *shape); its norms become `AxisNorm`."""
+def export(network: nn.Module, shape: Sequence[int], norm: type[EngineNorm]) -> ov.Model:
+    """Convert a network for images (1, *shape), its instance norms computed as ``norm``."""
     logger.info("A network is exported to OpenVINO for images of %s voxels.", "x".join(map(str, shape[1:])))
     image = torch.zeros(1, *shape)
     with torch.no_grad():
-        program = torch.export.export(with_axis_norm(network).cpu(), (image,))
+        program = torch.export.export(with_norm(network, norm).cpu(), (image,))
     return ov.convert_model(program, input=[list(image.shape)])
 
 
-def key_of(network: nn.Module, shape: Sequence[int]) -> str:
-    """Hash all that decides an export: layers, weights, size of the images, OpenVINO's version and this file's."""
-    digest = hashlib.sha256(f"{EXPORT} {ov.__version__} {tuple(shape)} {network}".encode())
+def key_of(network: nn.Module, shape: Sequence[int], norm: type[EngineNorm]) -> str:
+    """Hash all that decides an export: layers, norm, weights, size of the images, OpenVINO's version, this file's."""
+    digest = hashlib.sha256(f"{EXPORT} {ov.__version__} {norm.__name__} {tuple(shape)} {network}".encode())
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
         digest.update(memoryview(tensor.detach().cpu().contiguous().numpy()).cast("B"))

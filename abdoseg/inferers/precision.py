@@ -12,14 +12,14 @@ def check_amp(amp: bool | str) -> bool | str:
     return amp
 
 
-def autocast_for(device: torch.device, amp: bool | str = "auto") -> AbstractContextManager:
-    """Give the context in which a network runs on ``device``.
+def takes_half(device: torch.device, amp: bool | str = "auto") -> bool:
+    """Tell whether a network runs in half precision on ``device``.
 
     Parameters
     ----------
-    device : CUDA devices run in float16, processors in bfloat16.
-    amp : "auto": as above, but float32 on processors without bfloat16 instructions, where it would be slower;
-        True: always; False: never.
+    device : where the network is.
+    amp : "auto": on CUDA devices, and on processors with bfloat16 instructions, as it is slower on others; True:
+        always; False: never.
 
     Raises
     ------
@@ -27,7 +27,15 @@ def autocast_for(device: torch.device, amp: bool | str = "auto") -> AbstractCont
         For any other value of ``amp``.
     """
     check_amp(amp)
-    if amp is False or (amp == "auto" and device.type != "cuda" and not _has_bfloat16(device)):
+    return amp is True or (amp == "auto" and (device.type == "cuda" or _has_bfloat16(device)))
+
+
+def autocast_for(device: torch.device, amp: bool | str = "auto") -> AbstractContextManager:
+    """Give the context in which a network runs on ``device``: CUDA devices in float16, processors in bfloat16.
+
+    Parameters, errors: see `takes_half`.
+    """
+    if not takes_half(device, amp):
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.float16 if device.type == "cuda" else torch.bfloat16)
 

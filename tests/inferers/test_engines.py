@@ -12,7 +12,9 @@ from torch import nn
 from abdoseg.files import CaseError
 from abdoseg.inferers import CoarseToFineInferer, Engine, PlanInferer, engines
 from abdoseg.inferers.engines import has_openvino
+from abdoseg.inferers.norms import AxisNorm, ChannelsLastNorm, LayerNorm, with_norm
 from abdoseg.networks import CoarseToFineNetwork, build_network
+from abdoseg.networks.blocks import InstanceNorm
 from tests.inferers.stand_ins import blocks, ras_scan
 from tools.efficiency import process_memory
 
@@ -87,6 +89,42 @@ def test_torch_is_the_network_itself():
     assert half.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("norm", [AxisNorm, LayerNorm, ChannelsLastNorm])
+@pytest.mark.parametrize("kind", ["efficient_segnet", "nnunet"])
+def test_norms_of_engines_are_the_networks_own(kind, norm):
+    """Both sorts of instance norm, without weights and with them."""
+    network, image = network_of(kind), noise(1, 1, 32, 32, 16)
+    replaced = with_norm(network, norm)
+    assert not any(isinstance(module, nn.InstanceNorm3d | InstanceNorm) for module in replaced.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(replaced(image), network(image), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_norm_for_channels_last_is_exact_where_the_mean_is_far_from_0(channels_last):
+    """In bfloat16: only its result is rounded."""
+    torch.manual_seed(0)
+    image = (torch.randn(2, 3, 64, 64, 64) + torch.tensor([0.0, 8.0, -30.0]).reshape(1, 3, 1, 1, 1)).bfloat16()
+    image = image.contiguous(memory_format=torch.channels_last_3d if channels_last else torch.contiguous_format)
+    expected = nn.functional.instance_norm(image.double())
+    found = ChannelsLastNorm()(image)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), expected, atol=2e-3, rtol=2**-8)
+
+
+def test_half_precision_on_a_processor_is_near():
+    """Also after the weights have changed."""
+    network, images, engine = network_of("efficient_segnet"), noise(2, 1, 32, 32, 32), Engine(amp=True)
+    for sign in (1, -1):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(sign)
+            expected, found = network(images), engine(network, images)
+            assert engine(network, images).equal(found)
+        assert found.is_contiguous()
+        assert (found - expected).abs().mean() < 0.03 * expected.abs().mean()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_an_answer_that_is_not_finite_is_no_empty_label_map(value):
     network = network_of("nnunet")
@@ -123,6 +161,14 @@ class TestOpenVino:
         assert found.shape == expected.shape
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
         assert (found.argmax(1) == expected.argmax(1)).float().mean() > 0.9999
+
+    @pytest.mark.parametrize("kind", ["efficient_segnet", "nnunet"])
+    def test_half_precision_is_near(self, kind, cache):
+        network, images = network_of(kind), noise(1, 1, 32, 32, 32)
+        with torch.inference_mode():
+            expected = network(images)
+            found = Engine("openvino", True, cache)(network, images)
+        assert (found - expected).abs().mean() < 0.03 * expected.abs().mean()
 
     def test_an_answer_stays_when_the_next_is_made(self, cache):
         network, engine = network_of("nnunet"), Engine("openvino", False, cache)
@@ -191,9 +237,9 @@ class TestOpenVino:
 
         network, image = network_of("nnunet"), noise(1, 1, 16, 16, 16)
         Engine("openvino", False, cache)(network, image)
-        kept = cache / key_of(network, image.shape[1:])
+        kept = cache / key_of(network, image.shape[1:], AxisNorm)
         os.utime(kept, (1e9, 1e9))
-        read_or_export(network, image.shape[1:], cache)
+        read_or_export(network, image.shape[1:], AxisNorm, cache)
         assert kept.stat().st_mtime > 1.5e9
 
     def test_a_cache_that_cannot_be_written(self, tmp_path, cache, caplog):
@@ -210,15 +256,15 @@ class TestOpenVino:
         from abdoseg.inferers.openvino_network import key_of, read_or_export
 
         network, shape = nn.Conv3d(1, 2, 1).eval(), (1, 4, 4, 4)
-        read_or_export(network, shape, tmp_path)
-        broken = tmp_path / key_of(network, shape) / file
+        read_or_export(network, shape, AxisNorm, tmp_path)
+        broken = tmp_path / key_of(network, shape, AxisNorm) / file
         broken.unlink()
         if content is not None:
             broken.write_bytes(content)
-        assert list(read_or_export(network, shape, tmp_path).output(0).shape) == [1, 2, 4, 4, 4]
+        assert list(read_or_export(network, shape, AxisNorm, tmp_path).output(0).shape) == [1, 2, 4, 4, 4]
         assert f"{broken.parent}: the exported network is broken" in caplog.text
         caplog.clear()
-        read_or_export(network, shape, tmp_path)
+        read_or_export(network, shape, AxisNorm, tmp_path)
         assert "broken" not in caplog.text
 
     def test_an_export_that_cannot_be_written_is_used_all_the_same(self, tmp_path, caplog):
@@ -228,7 +274,7 @@ class TestOpenVino:
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # bytes; as a disk that is full
         try:
-            model = read_or_export(nn.Conv3d(1, 2, 3), (1, 4, 4, 4), tmp_path)
+            model = read_or_export(nn.Conv3d(1, 2, 3), (1, 4, 4, 4), AxisNorm, tmp_path)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert list(model.output(0).shape) == [1, 2, 2, 2, 2]
@@ -238,7 +284,7 @@ class TestOpenVino:
     def test_norms_stay_exact_on_many_voxels(self):
         """OpenVINO's own norm loses digits with the number of voxels."""
         pytest.importorskip("openvino")
-        from abdoseg.inferers.openvino_network import AxisNorm, OpenVinoNetwork
+        from abdoseg.inferers.openvino_network import OpenVinoNetwork
 
         torch.manual_seed(0)
         image = (torch.rand(1, 2, 128, 128, 128) ** 4 * 50 + 100).round()
@@ -248,7 +294,6 @@ class TestOpenVino:
         ).sqrt()
         found = OpenVinoNetwork(nn.Sequential(nn.InstanceNorm3d(2)), image.shape[1:], amp=False)(image)
         assert (found - exact).abs().mean() < 1e-5
-        assert (AxisNorm(1e-5)(image) - exact).abs().mean() < 1e-5
 
     def test_whole_cases_are_labeled_alike_twice(self, cache):
         """The student and the plan's network, by both engines; the same engine gives the same bytes."""

@@ -1,4 +1,4 @@
-"""Freed memory that a training gets back without the kernel clearing it again."""
+"""Freed memory that a network gets back without the kernel clearing it again."""
 
 import platform
 import subprocess
@@ -11,7 +11,7 @@ PROGRAM = """
 import ctypes
 import resource
 import numpy as np
-from tools.allocator import keep_freed_memory
+from abdoseg.allocator import keep_freed_memory
 
 assert ctypes.CDLL(None).prctl(41, 1, 0, 0, 0) == 0
 
@@ -23,6 +23,8 @@ def page_faults():
 
 print(page_faults())
 with keep_freed_memory():
+    with keep_freed_memory():
+        pass
     print(page_faults())
 print(page_faults())
 """

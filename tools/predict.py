@@ -188,6 +188,7 @@ def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor
         with (
             Progress(total=len(names), desc="label", unit="scan", disable=hidden) as bar,
             ranks.gathering(note) as hand_over,
+            predictor.memory(),
         ):
             stream(
                 ranks.share(names),

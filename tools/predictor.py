@@ -5,11 +5,13 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 from monai.bundle import ConfigParser
 
+from abdoseg.allocator import keep_freed_memory
 from abdoseg.files import CaseError
 from abdoseg.manifest import file_hash
 from abdoseg.networks import ARCHITECTURE_FILE, load_checkpoint, read_architecture, weights_folder
@@ -99,6 +101,10 @@ class Predictor:
     def __call__(self, scan: str, name: str | None = None) -> None:
         """Label one scan and write its label map, as NAME.nii.gz or after the scan's file."""
         self.write(self.infer(self.read(scan, name)))
+
+    def memory(self) -> AbstractContextManager:
+        """Give the block within which scan after scan is labeled: on a processor freed memory is kept for the next."""
+        return keep_freed_memory() if self.device.type == "cpu" else nullcontext()
 
     def read(self, scan: str, name: str | None = None) -> tuple:
         """Load and prepare a scan; give what `infer` takes."""

@@ -6,6 +6,7 @@ import multiprocessing
 import pstats
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -110,7 +111,13 @@ class _Told(logging.Handler):
 
 def _serve(connection: Connection, make: Callable[[], Callable[[str], None]]) -> None:
     """Label what is asked for; all processes of a machine share the clock of perf_counter."""
-    label, told = make(), _Told()
+    label = make()
+    with getattr(label, "memory", nullcontext)():  # a `Predictor` as `predict` runs it
+        _answer(connection, label, _Told())
+
+
+def _answer(connection: Connection, label: Callable[[str], None], told: _Told) -> None:
+    """Label one scan after the other, until nobody asks any more."""
     while True:
         try:
             scan, profiled = connection.recv()

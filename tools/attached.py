@@ -4,10 +4,13 @@ import ctypes
 import os
 import signal
 import sys
+import traceback
 from contextlib import suppress
 
 from tools.__main__ import main
 
+# Python's own code for an exception, 1, is that of a command that has set some cases aside.
+CRASHED = 3
 SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
 
 
@@ -26,4 +29,9 @@ def end_with_parent(parent: int | None = None) -> None:
 
 if __name__ == "__main__":
     end_with_parent()
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+    except Exception:  # a defect; whoever started this goes by the code
+        traceback.print_exc()
+        code = CRASHED
+    sys.exit(code)

@@ -1,5 +1,6 @@
 """A Slurm of one machine, this one, for tests; and the programs' answers."""
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -45,15 +46,21 @@ def wait_until(reached, seconds: float = 600, pause: float = 0.5) -> None:
         time.sleep(pause)
 
 
+def lacking() -> str | None:
+    """Tell what is missing to run a Slurm here, or None."""
+    if importlib.util.find_spec("submitit") is None:
+        return "submitit is not installed; the extra 'cluster'"
+    for program in ("slurmctld", "slurmd", "munged", "sbatch"):
+        if shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin") is None:
+            return f"{program} is not installed; apt-get install slurm-wlm munge"
+    return None if os.geteuid() == 0 else "Slurm's own programs need root"
+
+
 @contextmanager
 def running_slurm(folder: Path) -> Iterator[None]:
     """Let a Slurm run with its own key, ports and folders, all in ``folder``; skip the test where that cannot be."""
-    pytest.importorskip("submitit")
-    for program in ("slurmctld", "slurmd", "munged", "sbatch"):
-        if shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin") is None:
-            pytest.skip(f"{program} is not installed; apt-get install slurm-wlm munge")
-    if os.geteuid() != 0:
-        pytest.skip("Slurm's own programs need root")
+    if reason := lacking():
+        pytest.skip(reason)
     (folder / "state").mkdir(parents=True)
     folder.chmod(0o755)
     (folder / "munge.key").write_bytes(os.urandom(128))

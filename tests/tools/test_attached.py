@@ -48,3 +48,20 @@ def test_options_and_exit_code_are_the_commands():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: Unknown option --nonsense")
+
+
+def test_a_defect_is_told_from_cases_set_aside():
+    """Python ends with 1 after an exception, and Slurm would go on with the next stage."""
+    code = """
+import runpy
+import tools.__main__
+
+def broken(arguments):
+    raise RuntimeError("a defect")
+
+tools.__main__.main = broken
+runpy.run_module("tools.attached", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "RuntimeError: a defect" in done.stderr

@@ -24,6 +24,7 @@ def keep_freed_memory() -> Iterator[None]:
     long on two cores (4.4 s, 2.5 s with it), and both networks of paper A in bfloat16, full size, 1.5 times (9.0 s,
     6.1 s). With it the peak of a training is 1.5 times as high (2.5 and 3.8 GB), that of inference 1.1 times. Nothing
     happens under another C library. Blocks may lie within each other and in several threads: the last one out resets.
+    In another thread than the main one this holds for blocks up to 64 MiB.
     """
     if platform.libc_ver()[0] != "glibc":
         yield

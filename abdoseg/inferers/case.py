@@ -1,11 +1,13 @@
 """What the inferers share: one case at a time out of a batch, from raw volume to logits, from logits to labels."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
 
+from abdoseg.allocator import keep_freed_memory
 from abdoseg.inferers.engines import Engine
 from abdoseg.transforms.components import ComponentRules, keep_components
 from abdoseg.transforms.geometry import file_name_of, require_ras, spacing_of
@@ -44,7 +46,7 @@ def label_batch(inputs: MetaTensor, label_case: LabelCase) -> MetaTensor:
         raise ValueError(f"The inferer got the shape {tuple(inputs.shape)}; it must be (B, 1, x, y, z).")
     volumes = inputs.as_tensor()
     labels = torch.zeros(volumes.shape, dtype=torch.uint8, device=volumes.device)
-    with torch.no_grad():
+    with torch.no_grad(), keep_freed_memory() if volumes.device.type == "cpu" else nullcontext():
         for index, volume in enumerate(volumes):
             require_ras(inputs, index)
             label_case(volume, spacing_of(inputs, index), file_name_of(inputs, index), labels[index, 0])

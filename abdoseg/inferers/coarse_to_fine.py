@@ -35,7 +35,7 @@ class CoarseToFineInferer(Inferer):
     coarse_components : rules for the coarse labels, by default the paper's 1000 mm^3 but every tumor focus that large;
         volumes are true mm^3 on the coarse grid.
     components : rules for the final labels, see `ComponentRules`; None keeps every voxel.
-    amp : "auto", True or False, see `abdoseg.inferers.precision.autocast_for`.
+    amp : "auto", True or False, see `abdoseg.inferers.precision.takes_half`.
     coarse_hu_window : (lower, upper) in HU, of the coarse network; None: ``hu_window``.
     engine : runs the networks; None: PyTorch in the precision of ``amp``.
     """

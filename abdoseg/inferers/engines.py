@@ -7,7 +7,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from abdoseg.allocator import keep_freed_memory
 from abdoseg.files import CaseError
 from abdoseg.inferers.norms import ChannelsLastNorm, with_norm
 from abdoseg.inferers.precision import autocast_for, check_amp, takes_half
@@ -74,13 +73,10 @@ class Engine:
         device = device_of(network, images.device)
         if self.name_on(device) == "torch":
             images = images.to(device)
-            if device.type != "cpu":
-                with autocast_for(device, self.amp):
-                    return network(images)
-            if takes_half(device, self.amp):
+            if device.type == "cpu" and takes_half(device, self.amp):
                 network = self._kept(network, torch.channels_last_3d, with_channels_last)
                 images = images.contiguous(memory_format=torch.channels_last_3d)
-            with keep_freed_memory(), autocast_for(device, self.amp):
+            with autocast_for(device, self.amp):
                 return network(images).contiguous()
         compiled = self._compile(network, images.shape[1:])
         if self._last is not compiled:  # networks take turns: the memory of one is enough
@@ -111,7 +107,10 @@ class Engine:
 
     def _kept(self, network: torch.nn.Module, key: Hashable, make: Callable[[torch.nn.Module], Callable]) -> Callable:
         """Give what ``make`` made of the network under ``key``, anew where its weights have changed."""
-        weights = tuple((tensor.data_ptr(), tensor._version) for tensor in network.state_dict(keep_vars=True).values())
+        weights = tuple(
+            (tensor.data_ptr(), None if tensor.is_inference() else tensor._version)
+            for tensor in network.state_dict(keep_vars=True).values()
+        )
         known, made = self._made.get(network, (None, None))
         if known != weights:
             made = {}

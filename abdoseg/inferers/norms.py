@@ -27,15 +27,20 @@ class EngineNorm(nn.Module):
         self.weight, self.bias = (None if part is None else nn.Parameter(part.detach()) for part in (weight, bias))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Normalize (B, C, x, y, z)."""
-        normalized = self.normalize(image)
+        """Normalize (B, C, x, y, z); ValueError for a single voxel, which has no deviation."""
+        if image[0, 0].numel() == 1:
+            raise ValueError(f"Instance norm needs more than one voxel; the map has the shape {tuple(image.shape)}.")
+        return self.normalize(image)
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """Normalize more than one voxel."""
+        raise NotImplementedError
+
+    def scaled(self, normalized: Tensor) -> Tensor:
+        """Apply weight and bias, where there are any."""
         if self.weight is None:
             return normalized
         return normalized * self.weight.reshape(-1, 1, 1, 1) + self.bias.reshape(-1, 1, 1, 1)
-
-    def normalize(self, image: Tensor) -> Tensor:
-        """Normalize without weight and bias."""
-        raise NotImplementedError
 
 
 class AxisNorm(EngineNorm):
@@ -48,7 +53,7 @@ class AxisNorm(EngineNorm):
     def normalize(self, image: Tensor) -> Tensor:
         """See `EngineNorm`."""
         centered = image - mean_by_axis(image)
-        return centered * torch.rsqrt(mean_by_axis(centered * centered) + self.epsilon)
+        return self.scaled(centered * torch.rsqrt(mean_by_axis(centered * centered) + self.epsilon))
 
 
 class LayerNorm(EngineNorm):
@@ -60,7 +65,7 @@ class LayerNorm(EngineNorm):
 
     def normalize(self, image: Tensor) -> Tensor:
         """See `EngineNorm`."""
-        return functional.layer_norm(image, image.shape[2:], eps=self.epsilon)
+        return self.scaled(functional.layer_norm(image, image.shape[2:], eps=self.epsilon))
 
 
 class ChannelsLastNorm(EngineNorm):
@@ -92,7 +97,8 @@ class ChannelsLastNorm(EngineNorm):
         mean = means.mean(0)
         variance = (inverse**-2 - self.epsilon + (means - mean) ** 2).mean(0).clamp(min=0)
         mean = mean + shift.double().flatten()
-        return functional.batch_norm(image, mean.float(), variance.float(), eps=self.epsilon)
+        # Here weights in float32 leave the map in bfloat16; a product with them would not.
+        return functional.batch_norm(image, mean.float(), variance.float(), self.weight, self.bias, eps=self.epsilon)
 
 
 def mean_by_axis(image: Tensor) -> Tensor:

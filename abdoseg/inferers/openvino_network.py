@@ -34,14 +34,18 @@ class OpenVinoNetwork:
     ----------
     network : in eval mode.
     shape : (C, x, y, z) of its images.
-    amp : whether in bfloat16 or in float32, see `abdoseg.inferers.precision.takes_half`.
+    amp : whether in bfloat16 or in float32, see `abdoseg.inferers.precision.takes_half`; float32 on a processor for
+        which OpenVINO has no bfloat16.
     cache : folder for exported networks, or None. Where it cannot be written, nothing is kept.
     """
 
     def __init__(
         self, network: nn.Module, shape: Sequence[int], amp: bool | str = "auto", cache: str | os.PathLike | None = None
     ) -> None:
-        half = takes_half(torch.device("cpu"), amp)
+        # Where it has no bfloat16 it takes float32, whatever it is asked for: then with the norm for that.
+        half = takes_half(torch.device("cpu"), amp) and "BF16" in core().get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        )
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -49,6 +53,7 @@ class OpenVinoNetwork:
         }
         norm = LayerNorm if half else AxisNorm
         model = read_or_export(network, shape, norm, None if cache is None else Path(cache))
+        self.half = half
         self._shape = tuple(model.output(0).shape)
         self._compiled = core().compile_model(model, "CPU", options)
         self._request = self._compiled.create_infer_request()

@@ -80,7 +80,7 @@ class PlanInferer(Inferer):
     window_batch_size : windows at a time; mirrored passes fill up where fewer are left.
     logits_device : where the logits of the whole volume gather, "cpu" for scans too long for the GPU; None: the
         network's device.
-    amp : "auto", True or False, see `abdoseg.inferers.precision.autocast_for`.
+    amp : "auto", True or False, see `abdoseg.inferers.precision.takes_half`.
     image_mode : how the image is resampled to the plan's spacing: "trilinear", or "area" as in paper B; the one that
         the network was trained with, see `PrepareTeacherd`. An imported plan has its own rule.
     engine : runs the network; None: PyTorch in the precision of ``amp``.

@@ -20,7 +20,7 @@ class WholeVolumeInferer(Inferer):
     image_size : grid of the network, (x, y, z); the paper's coarse stage has 160^3.
     hu_window : (lower, upper) in HU.
     components : rules for the label map; None keeps every voxel.
-    amp : "auto", True or False, see `abdoseg.inferers.precision.autocast_for`.
+    amp : "auto", True or False, see `abdoseg.inferers.precision.takes_half`.
     engine : runs the network; None: PyTorch in the precision of ``amp``.
     """
 

@@ -108,13 +108,24 @@ def test_the_norm_for_channels_last_is_exact_where_the_mean_is_far_from_0(channe
     image = image.contiguous(memory_format=torch.channels_last_3d if channels_last else torch.contiguous_format)
     expected = nn.functional.instance_norm(image.double())
     found = ChannelsLastNorm()(image)
-    assert found.dtype == torch.bfloat16
+    scaled = ChannelsLastNorm(weight=torch.tensor([1.0, 2.0, -1.0]), bias=torch.tensor([0.0, 8.0, 1.0]))(image)
+    assert found.dtype == scaled.dtype == torch.bfloat16
     torch.testing.assert_close(found.double(), expected, atol=2e-3, rtol=2**-8)
+    expected = expected * torch.tensor([1.0, 2.0, -1.0]).reshape(1, 3, 1, 1, 1)
+    expected += torch.tensor([0.0, 8.0, 1.0]).reshape(1, 3, 1, 1, 1)
+    torch.testing.assert_close(scaled.double(), expected, atol=4e-3, rtol=2**-8)
 
 
-def test_half_precision_on_a_processor_is_near():
+@pytest.mark.parametrize("norm", [AxisNorm, LayerNorm, ChannelsLastNorm])
+def test_one_voxel_has_no_deviation(norm):
+    with pytest.raises(ValueError, match="more than one voxel"):
+        norm()(noise(1, 2, 1, 1, 1))
+
+
+@pytest.mark.parametrize("kind", ["efficient_segnet", "nnunet"])
+def test_half_precision_on_a_processor_is_near(kind):
     """Also after the weights have changed."""
-    network, images, engine = network_of("efficient_segnet"), noise(2, 1, 32, 32, 32), Engine(amp=True)
+    network, images, engine = network_of(kind), noise(2, 1, 32, 32, 32), Engine(amp=True)
     for sign in (1, -1):
         with torch.no_grad():
             for parameter in network.parameters():
@@ -164,11 +175,17 @@ class TestOpenVino:
 
     @pytest.mark.parametrize("kind", ["efficient_segnet", "nnunet"])
     def test_half_precision_is_near(self, kind, cache):
+        from abdoseg.inferers.openvino_network import OpenVinoNetwork
+
         network, images = network_of(kind), noise(1, 1, 32, 32, 32)
         with torch.inference_mode():
             expected = network(images)
             found = Engine("openvino", True, cache)(network, images)
+            single = Engine("openvino", False, cache)(network, images)
         assert (found - expected).abs().mean() < 0.03 * expected.abs().mean()
+        if not OpenVinoNetwork(network, images.shape[1:], True, cache).half:
+            pytest.skip("this processor has no bfloat16 for OpenVINO")
+        assert not torch.equal(found, single)
 
     def test_an_answer_stays_when_the_next_is_made(self, cache):
         network, engine = network_of("nnunet"), Engine("openvino", False, cache)

@@ -207,7 +207,7 @@ def test_the_manifest_of_many_scans_is_seldom_written_anew_and_whole_at_the_end(
     monkeypatch.setattr("tools.predict.write_json", counting)
     scans = {f"{number:04d}": QuickScan(number == stop) for number in range(2000)}
     manifest = {"seconds": {}, "failed": {}}
-    predictor = SimpleNamespace(infer=lambda prepared: prepared)
+    predictor = SimpleNamespace(infer=lambda prepared: prepared, memory=nullcontext)
     with nullcontext() if stop is None else pytest.raises(OSError, match="No space left"):
         _label(Alone(), list(scans), scans, predictor, tmp_path, manifest)
     done = 2000 if stop is None else stop

@@ -63,7 +63,7 @@ def test_a_phantom(name, tmp_path):
     import_("nnunet", str(saved["model"]), str(tmp_path / "weights"), **options)
 
     out = str(tmp_path / "out")
-    predict(TEACHER, str(raw / "imagesTs"), out, weights=str(tmp_path / "weights"), components=None)
+    predict(TEACHER, str(raw / "imagesTs"), out, weights=str(tmp_path / "weights"), components=None, amp=False)
 
     found, theirs = (
         np.asarray(nib.load(folder / "case2.nii.gz").dataobj).astype(int)
@@ -98,7 +98,7 @@ def test_a_real_scan(tmp_path):
     import_("nnunet", str(saved["model"]), str(tmp_path / "weights"))
 
     out = str(tmp_path / "out")
-    predict(TEACHER, str(REAL / "ct.nii.gz"), out, weights=str(tmp_path / "weights"), components=None)
+    predict(TEACHER, str(REAL / "ct.nii.gz"), out, weights=str(tmp_path / "weights"), components=None, amp=False)
 
     found = np.asarray(nib.load(tmp_path / "out" / "ct.nii.gz").dataobj)
     theirs = np.asarray(nib.load(tmp_path / "predictions" / "Dataset001_real" / "real.nii.gz").dataobj)

@@ -35,7 +35,7 @@ def benchmark_teacher(
     """Label one scan by turns with nnunetv2's predictor and with the teacher, each in a warm process of its own.
 
     Without test-time augmentation, from file to file, the first scan of each not counted. The teacher follows nnU-Net
-    to the letter: its resampling, its windows, no components.
+    to the letter: its resampling, its windows, its precision, no components.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def benchmark_teacher(
             write_nnunet_model(Path(weights), model)
         imported = str(root / "weights")
         import_("nnunet", str(model), imported, fold="0")
-        settings = {"mirror_axes": [], "components": None}
+        # nnU-Net runs in half precision on a GPU alone.
+        settings = {"mirror_axes": [], "components": None, "amp": device == "cuda"}
         makers = {
             PEER: partial(NnunetPeer, str(model), device),
             "teacher": partial(predictor_for, str(BUNDLES / "teacher_nnunet"), imported, settings),

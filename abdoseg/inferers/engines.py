@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Hashable, Sequence
 from weakref import WeakKeyDictionary
 
@@ -12,6 +13,10 @@ from abdoseg.inferers.norms import ChannelsLastNorm, with_norm
 from abdoseg.inferers.precision import autocast_for, check_amp, takes_half
 
 ENGINES = ("auto", "openvino", "torch")
+
+# OpenVINO tells its makers what it converts, unless somebody has opted out or its telemetry is not installed. Here, as
+# this module is always imported before it.
+sys.modules.setdefault("openvino_telemetry", None)
 
 
 class Engine:

@@ -3,6 +3,9 @@
 import logging
 import os
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from abdoseg.networks.blocks import InstanceNorm
 from tests.inferers.stand_ins import blocks, ras_scan
 from tools.efficiency import process_memory
 
+ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 STUDENT = {"channels": [4, 8], "image_size": [16, 16, 16]}
 PLAN = {
@@ -232,6 +236,12 @@ class TestOpenVino:
         assert (
             len(list(cache.glob("*/model.xml"))) == len(list(cache.glob("*/model.bin"))) == len(list(cache.iterdir()))
         )
+
+    def test_openvino_does_not_tell_its_makers_what_it_exports(self):
+        pytest.importorskip("openvino")
+        code = "import abdoseg.inferers.openvino_network; from openvino.tools.ovc.convert_impl import tm; print(tm)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert "openvino.tools.ovc.telemetry_stub" in done.stdout
 
     def test_exports_used_long_ago_are_deleted(self, tmp_path):
         pytest.importorskip("openvino")

@@ -1,0 +1,52 @@
+"""What the process of ``python -m tools predict`` imports."""
+
+import json
+import subprocess
+import sys
+
+import mlflow
+
+from tests.tools.small_data import STUDENT, save_scan, save_weights
+from tools.chain import BUNDLES
+from tools.fewer_imports import FOR_TRAINING, without_training_packages
+
+# As `python -m tools`, and then the modules that it leaves.
+RUN = """
+import json, runpy, sys
+try:
+    runpy.run_module("tools", run_name="__main__", alter_sys=True)
+finally:
+    print(json.dumps([name for name, module in sys.modules.items() if module is not None]))
+"""
+
+
+def imported_by_predict(folder, *options: str) -> set[str]:
+    """Modules that the command imports while it labels one scan."""
+    save_weights(folder / "weights", STUDENT)
+    save_scan(folder / "scans" / "0001_0000.nii.gz")
+    command = [sys.executable, "-c", RUN, "predict", str(BUNDLES / "fine_seg"), str(folder / "scans")]
+    command += [str(folder / "out"), "--weights", str(folder / "weights"), *options]
+    done = subprocess.run(command, cwd=BUNDLES.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((folder / "out" / "manifest.json").read_text())["seconds"].keys() == {"0001"}
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_predict_imports_nothing_that_only_training_uses(tmp_path):
+    imported = imported_by_predict(tmp_path)
+    assert {"monai.bundle", "monai.handlers", "torch", "nibabel"} <= imported
+    assert not imported & set(FOR_TRAINING)
+
+
+def test_what_was_left_out_can_still_be_imported(tmp_path):
+    assert "mlflow" in imported_by_predict(tmp_path, "--tracking", "mlflow")
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'out' / 'mlruns.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("fine_seg").experiment_id])
+    assert run.info.status == "FINISHED"
+
+
+def test_no_other_process_leaves_anything_out():
+    with without_training_packages():
+        assert all(sys.modules.get(name, sys) is not None for name in FOR_TRAINING)
+    code = "import tools.fewer_imports as f\nwith f.without_training_packages():\n    import ignite, monai.handlers"
+    subprocess.run([sys.executable, "-c", code], cwd=BUNDLES.parent, check=True)

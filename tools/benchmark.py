@@ -146,8 +146,8 @@ def benchmark(
             counts = [_whole(part, "copies") for part in _listed(copies)]
             result = benchmark_copies(bundle, input, weights, counts, pause, gpu, overrides)
             print(format_copies(result))
-        for case, reason in result["failed"].items():
-            print(f"failed: {case}: {reason}")
+    for case, reason in result.get("failed", {}).items():
+        print(f"failed: {case}: {reason}")
     if output is not None:
         write_json(output, result)
         print(f"figures: {output}")

@@ -1,7 +1,7 @@
 """The coarse-to-fine student beside a plain MONAI pipeline of the same networks: time, memory and agreement."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -51,27 +51,29 @@ def benchmark_peers(
     Returns
     -------
     ``{"bundle", "weights", "scan", "threads", "pause_s", "lengths": {slices: see `compare_by_turns`, and "told": what
-    the project logs, "stages": {engine: {stage: s}}}}``
+    the project logs, "stages": {engine: {stage: s}}}, "failed": {slices: reason}}``; a length that fails after one that
+    did not, as for want of memory, costs the others nothing.
 
     Raises
     ------
     CaseError
-        For an unknown engine or another kind of bundle, or if an arm fails.
+        For an unknown engine or another kind of bundle, or if an arm fails at the first length.
     """
     engines = list(engines or default_engines(overrides))
     if unknown := [name for name in engines if name not in ENGINES]:
         raise CaseError(f"Unknown engine {unknown[0]!r}. Use {', '.join(map(repr, ENGINES))}.")
     bundle, weights = str(Path(bundle).absolute()), str(Path(weights).absolute()) if weights else None
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        root = Path(folder)
-        scans = scans_of_lengths(Path(scan), slices, root)
-        makers = {name: partial(predictor_for, bundle, weights, {**overrides, **ENGINES[name]}) for name in engines}
-        makers[PLAIN] = partial(plain_for, bundle, weights, dict(overrides))
-        arms = {
-            name: stack.enter_context(WarmProcess(partial(make, str(root / name)), pause, gpu))
-            for name, make in makers.items()
-        }
-        lengths = {length: _measure(arms, path, root, repeats) for length, path in scans.items()}
+    makers = {name: partial(predictor_for, bundle, weights, {**overrides, **ENGINES[name]}) for name in engines}
+    makers[PLAIN] = partial(plain_for, bundle, weights, dict(overrides))
+    lengths, failed = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for length, path in scans_of_lengths(Path(scan), slices, Path(folder)).items():
+            try:
+                lengths[length] = _measure(makers, path, Path(folder), repeats, pause, gpu)
+            except CaseError as error:
+                if not lengths:  # as a rule a wrong option, which all lengths share
+                    raise
+                failed[f"{length} slices"] = str(error)
     return {
         "bundle": bundle,
         "weights": weights,
@@ -79,6 +81,7 @@ def benchmark_peers(
         "threads": torch.get_num_threads(),
         "pause_s": pause,
         "lengths": lengths,
+        "failed": failed,
     }
 
 
@@ -102,13 +105,18 @@ def plain_for(bundle: str, weights: str | None, overrides: Mapping, output: str)
     return PlainPipeline(predictor.network, sizes, windows, inferer.margin_mm, Path(output))
 
 
-def _measure(arms: Mapping[str, WarmProcess], scan: str, root: Path, repeats: int) -> dict:
-    """All figures of one scan."""
-    compared = compare_by_turns(arms, scan, repeats, PLAIN, lambda name: _labels(root / name, scan))
-    stages, told = {}, []
-    for name, arm in arms.items():
-        if name != PLAIN:
-            stages[name], told = arm.stages(scan)
+def _measure(makers: Mapping[str, Callable], scan: str, root: Path, repeats: int, pause: float, gpu: int) -> dict:
+    """All figures of one scan; its processes are its own, so that peaks are those of its length."""
+    with ExitStack() as stack:
+        arms = {
+            name: stack.enter_context(WarmProcess(partial(make, str(root / name)), pause, gpu))
+            for name, make in makers.items()
+        }
+        compared = compare_by_turns(arms, scan, repeats, PLAIN, lambda name: _labels(root / name, scan))
+        stages, told = {}, []
+        for name, arm in arms.items():
+            if name != PLAIN:
+                stages[name], told = arm.stages(scan)
     return {**compared, "told": told, "stages": stages}
 
 

@@ -4,6 +4,7 @@ import cProfile
 import logging
 import multiprocessing
 import pstats
+import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -75,9 +76,9 @@ class WarmProcess:
             answer = self._connection.recv()
         except (EOFError, BrokenPipeError):
             self._process.join()
-            raise CaseError(
-                f"{scan}: the process that labels it ended with code {self._process.exitcode}; its error stands above."
-            ) from None
+            code = self._process.exitcode
+            why = "it was killed, as a rule for want of memory" if code == -signal.SIGKILL else "its error stands above"
+            raise CaseError(f"{scan}: the process that labels it ended with code {code}; {why}.") from None
         if isinstance(answer, str):
             raise CaseError(answer)
         return answer

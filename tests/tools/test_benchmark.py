@@ -171,8 +171,20 @@ def test_beside_the_plain_pipeline(tmp_path, capsys):
         assert {"read", "coarse", "fine", "restore", "components", "write", "rest"} <= set(stages)
         assert stages["rest"] < 0.5 * sum(stages.values())
         assert any("the region of interest has" in line for line in part["told"])
+    assert result["failed"] == {}
     assert "times as fast" in capsys.readouterr().out
     assert (tmp_path / "figures.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_length_that_fails_costs_the_others_nothing(tmp_path, monkeypatch):
+    lengths = {60: str(save_scan(tmp_path / "60.nii.gz", affine=AFFINE)), 61: str(tmp_path / "61.nii.gz")}
+    monkeypatch.setattr("tools.benchmark_peers.scans_of_lengths", lambda *_: lengths)
+    options = {"input": "-", "weights": str(save_weights(tmp_path / "weights", STUDENT)), "engines": "float32"}
+    result = benchmark("peers", bundle=str(BUNDLES / "fine_seg"), repeats=1, pause=0.01, device="cpu", **options)
+    assert list(result["lengths"]) == [60]
+    assert list(result["failed"]) == ["61 slices"]
+    assert "61.nii.gz" in result["failed"]["61 slices"]
 
 
 @pytest.mark.slow

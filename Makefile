@@ -17,7 +17,7 @@ help:
 	@echo "make test-full     the slow tests (at most 30 minutes more)"
 	@echo "make real-check    train and score on one real CT, where ../shared/data holds it (at most 30 minutes)"
 	@echo "make test-hard     2,000 malformed inputs (about 20 minutes)"
-	@echo "make chaos         kill a chain of both papers 200 times (hours)"
+	@echo "make chaos         kill a chain of both papers 200 times (45 minutes on idle cores)"
 	@echo "make slurm-demo    the demo as jobs of a Slurm of this machine (about 15 minutes; root, slurm-wlm, munge)"
 	@echo "make lint          ruff"
 	@echo "make dependency-audit   ask PyPI for known weaknesses of what is installed"

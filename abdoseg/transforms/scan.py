@@ -16,7 +16,10 @@ from monai.utils import ensure_tuple
 from abdoseg.files import CaseError, first_line, is_of_the_disk
 from abdoseg.label_maps import as_label_map, grid_difference, has_meaning, open_image
 from abdoseg.nifti import scan_voxels
-from abdoseg.transforms.geometry import affine_of, empty_image, file_name_of
+from abdoseg.transforms.geometry import affine_of, empty_image, file_name_of, spacing_of
+
+# Far beyond any scanner's table: what is longer has a broken header, and its windows at a fixed spacing never end.
+LONGEST_M = 10.0
 
 
 class ScanReader(NibabelReader):
@@ -114,7 +117,7 @@ class CheckScand(Transform):
 
 
 def check_image(image: MetaTensor) -> None:
-    """Raise a CaseError unless ``image`` is (1, x, y, z), not empty and finite."""
+    """Raise a CaseError unless ``image`` is (1, x, y, z), not empty, finite and of a size that a scan may have."""
     name = file_name_of(image)
     if image.ndim != 4 or image.shape[0] != 1 or 0 in image.shape:
         raise CaseError(f"{name}: has the shape {_stored_shape(image)}; a scan must be one 3-D volume (x, y, z).")
@@ -123,6 +126,11 @@ def check_image(image: MetaTensor) -> None:
         raise CaseError(f"{name}: has voxels that are NaN or infinite; every voxel must be a finite HU value.")
     if not has_meaning(affine_of(image)):
         raise CaseError(f"{name}: its affine has no meaning; its header must tell voxel size and orientation.")
+    spacing = spacing_of(image)
+    longest = max(spacing * image.shape[1:]) / 1000
+    if longest > LONGEST_M:
+        told = " x ".join(f"{side:.4g}" for side in spacing)
+        raise CaseError(f"{name}: by its header it is {longest:.3g} m long; mend the voxel size there, {told} mm.")
 
 
 def check_label(label: MetaTensor, image: MetaTensor) -> None:

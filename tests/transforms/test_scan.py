@@ -144,6 +144,16 @@ def test_an_affine_without_meaning_is_refused(tmp_path):
         load(tmp_path)
 
 
+def test_voxels_of_metres_are_refused(tmp_path):
+    """One flipped bit of a header makes 3072 mm of 12; a network's windows would be thousands."""
+    save(tmp_path / "A_0000.nii.gz", np.zeros((4, 5, 6), dtype=np.int16), np.diag([12.0, 3072.0, 14.0, 1.0]))
+    words = r"A_0000.nii.gz: by its header it is 15.4 m long; mend the voxel size there, 12 x 3072 x 14 mm"
+    with pytest.raises(CaseError, match=words):
+        load(tmp_path)
+    save(tmp_path / "A_0000.nii.gz", np.zeros((4, 5, 6), dtype=np.int16), np.diag([12.0, 1999.0, 14.0, 1.0]))
+    load(tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
 def test_what_is_no_plain_file_is_not_opened(tmp_path, kind):
     path = tmp_path / "A_0000.nii.gz"

@@ -10,8 +10,8 @@ from abdoseg.files import CaseError, is_of_the_disk, write_json
 from abdoseg.ranks import Alone, Ranks, join
 from tools.chain import check_tracking, find_config, read_manifest, versions
 from tools.faults import reason_of
-from tools.fewer_imports import without_training_packages
 from tools.lock import LOCK_FILE, sole_user
+from tools.quick_imports import quick_imports
 from tools.scans import ENDINGS, find_scans
 from tools.starter_weights import starter_notice
 from tools.stream import Passage, Progress, ended_like_ctrl_c, stream
@@ -128,7 +128,7 @@ def _tracker(tracking: str | None, bundle: Path, output: Path, parameters: dict)
 
 
 def _load(*arguments):
-    with without_training_packages():
+    with quick_imports():
         from tools.predictor import Predictor  # imports torch and MONAI, which takes seconds
 
     return Predictor(*arguments)

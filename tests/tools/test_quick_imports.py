@@ -8,7 +8,7 @@ import mlflow
 
 from tests.tools.small_data import STUDENT, save_scan, save_weights
 from tools.chain import BUNDLES
-from tools.fewer_imports import FOR_TRAINING, without_training_packages
+from tools.quick_imports import FOR_TRAINING, quick_imports
 
 # As `python -m tools`, and then the modules that it leaves.
 RUN = """
@@ -46,7 +46,7 @@ def test_what_was_left_out_can_still_be_imported(tmp_path):
 
 
 def test_no_other_process_leaves_anything_out():
-    with without_training_packages():
+    with quick_imports():
         assert all(sys.modules.get(name, sys) is not None for name in FOR_TRAINING)
-    code = "import tools.fewer_imports as f\nwith f.without_training_packages():\n    import ignite, monai.handlers"
+    code = "import tools.quick_imports as q\nwith q.quick_imports():\n    import ignite, monai.handlers"
     subprocess.run([sys.executable, "-c", code], cwd=BUNDLES.parent, check=True)

@@ -5,6 +5,7 @@ from abdoseg.inferers.center_first import CenterFirst
 from abdoseg.inferers.coarse_to_fine import CoarseToFineInferer
 from abdoseg.inferers.engines import ENGINES, Engine
 from abdoseg.inferers.organs import organ_inferer_for
+from abdoseg.inferers.precision import HalfInferer
 from abdoseg.inferers.sliding_window import PlanInferer, mirrored_logits
 from abdoseg.inferers.whole_volume import WholeVolumeInferer
 
@@ -14,6 +15,7 @@ __all__ = [
     "CenterFirst",
     "CoarseToFineInferer",
     "Engine",
+    "HalfInferer",
     "PlanInferer",
     "WholeVolumeInferer",
     "mirrored_logits",

@@ -19,7 +19,7 @@ from tools.trust import check_configs, check_trusted
 
 logger = logging.getLogger(__name__)
 NAMED = 5  # scans that a line names
-REWRITTEN = 0.01  # the manifest is written anew when so large a part of its cases is new
+REWRITTEN = 0.01  # the manifest is written anew when outcomes of so large a part of all cases are new
 
 
 def predict(
@@ -152,6 +152,8 @@ def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor
     """
     targets = {name: folder / f"{name}.nii.gz" for name in names}
     unwritten = 0
+    # Written after each of 100,000 cases, it would come to 100 GB.
+    often = REWRITTEN * (len(names) + len(manifest.get("seconds", ())))
 
     def infer(name: str, prepared: tuple | None) -> tuple | None:
         bar.set_postfix_str(name)
@@ -175,8 +177,7 @@ def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor
             manifest["failed"][name] = reason
             bar.write(f"set aside: {reason}")
         unwritten += 1
-        # Written after each of 100,000 cases, it would come to 100 GB.
-        if unwritten >= REWRITTEN * (len(manifest["seconds"]) + len(manifest["failed"])):
+        if unwritten >= often:
             write()
         bar.update()
 

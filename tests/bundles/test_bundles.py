@@ -106,6 +106,15 @@ def test_the_device_may_be_a_word_as_in_monai_label(bundle):
 
 
 @NETWORKS
+@pytest.mark.parametrize("amp", [True, "auto"])
+def test_half_precision_on_a_processor_is_the_inferers_and_not_that_of_cuda(amp, bundle):
+    parser = ConfigParser({**raw(bundle, "train"), "device": "cpu", "amp": amp})
+    assert parser.get_parsed_content("train#inferer").amp == amp
+    settings = {"train#trainer": False, "validate#evaluator": False}
+    assert {name: parser.get_parsed_content(f"{name}#amp") for name in settings} == settings
+
+
+@NETWORKS
 def test_training_and_inference_prepare_scans_alike(bundle):
     train, inference = raw(bundle, "train"), raw(bundle, "inference")
     shared = {

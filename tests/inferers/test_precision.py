@@ -43,7 +43,8 @@ def test_half_precision_is_a_network_of_bfloat16_and_its_outputs_are_float32(bat
     outputs = HalfInferer(amp=True)(batch, TwoScales(network))
     expected = network.to(torch.bfloat16)(batch.to(torch.bfloat16)).float()
     assert [output.dtype for output in outputs] == [torch.float32] * 2
-    assert torch.equal(outputs[0], expected) and torch.equal(outputs[1], expected[..., ::2, ::2, ::2])
+    assert torch.equal(outputs[0], expected)
+    assert torch.equal(outputs[1], expected[..., ::2, ::2, ::2])
 
 
 def test_gradients_are_float32_and_near_those_of_float32(batch, network):
@@ -53,7 +54,8 @@ def test_gradients_are_float32_and_near_those_of_float32(batch, network):
         HalfInferer(amp)(batch, network).square().mean().backward()
         gradients.append(torch.cat([parameter.grad.flatten() for parameter in network.parameters()]))
     single, half = gradients
-    assert half.dtype == torch.float32 and not torch.equal(half, single)
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, single)
     assert torch.linalg.norm(half - single) < 0.02 * torch.linalg.norm(single)
 
 
@@ -63,5 +65,5 @@ def test_auto_asks_the_processor(batch, network):
 
 
 def test_other_words_are_refused():
-    with pytest.raises(ValueError, match="Unknown amp 'bf16'. Use 'auto', true or false."):
+    with pytest.raises(ValueError, match=r"Unknown amp 'bf16'\. Use 'auto', true or false\."):
         HalfInferer(amp="bf16")

@@ -4,6 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from abdoseg.transforms import ComponentRules, keep_components
+from abdoseg.transforms.components import fill_holes
 
 EVERYTHING = ComponentRules(tumor_min_mm3=0)
 PAPER_COARSE = ComponentRules(organ_min_mm3=1000, tumor_min_mm3=1000, tumor_largest_only=True)
@@ -76,3 +77,43 @@ def test_agrees_with_scipy_on_noise():
     assert np.array_equal(kept == 14, labels == 14)
     for value in range(1, 14):
         assert volumes(kept, value) == volumes(labels, value)[-1:]
+
+
+def test_a_hole_in_one_organ_is_filled_and_a_gap_between_two_stays():
+    labels = np.zeros((12, 9, 9), dtype=np.uint8)
+    labels[1:6, 1:6, 1:6] = 1
+    labels[3, 3, 2:5] = 0  # a hole of 3 voxels
+    labels[6:11, 1:6, 1:6] = 2
+    labels[5:7, 3, 3] = 0  # a gap of 2 voxels between the two
+    filled = fill_holes(labels)
+    expected = labels.copy()
+    expected[3, 3, 2:5] = 1
+    assert np.array_equal(filled, expected)
+    assert filled.dtype == np.uint8
+    assert labels[3, 3, 3] == 0
+
+
+def test_a_cavity_that_is_open_at_the_edge_of_the_scan_is_no_hole():
+    labels = np.zeros((5, 5, 5), dtype=np.uint8)
+    labels[:, :, 1:] = 1
+    labels[2, 2, 3:] = 0  # reaches the last slice
+    assert np.array_equal(fill_holes(labels), labels)
+
+
+def test_an_island_of_another_organ_that_is_deleted_becomes_the_organ_around_it():
+    labels = np.zeros((12, 9, 9), dtype=np.uint8)
+    labels[1:6, 1:6, 1:6] = 1
+    labels[3, 3, 3] = 6
+    labels[8:10, 3:5, 3:5] = 6
+    assert (keep_components(labels, (1, 1, 1), EVERYTHING) == 0)[3, 3, 3]
+    kept = keep_components(labels, (1, 1, 1), ComponentRules(fill_holes=True))
+    assert (volumes(kept, 1), volumes(kept, 6)) == ([125], [8])
+
+
+def test_holes_of_each_class_alone_agree_with_scipy_on_noise():
+    shape = (30, 28, 26)
+    noise = np.random.default_rng(1).random(shape) < 0.6
+    for value in (1, 14):
+        labels = (noise * value).astype(np.uint8)
+        assert np.array_equal(fill_holes(labels) == value, ndimage.binary_fill_holes(noise))
+    assert not fill_holes(np.zeros(shape, dtype=np.uint8)).any()

@@ -9,7 +9,18 @@ import pytest
 
 from abdoseg.datalist import load_cases
 from abdoseg.files import CaseError
-from tests.tools.layout_examples import EXAMPLES, body, folders, kits, nnunet, save, save_scan, totalsegmentator
+from tests.tools.layout_examples import (
+    EXAMPLES,
+    amos,
+    body,
+    btcv,
+    folders,
+    kits,
+    nnunet,
+    save,
+    save_scan,
+    totalsegmentator,
+)
 from tools.audit import audit
 from tools.layout import find_cases
 
@@ -67,6 +78,24 @@ def test_what_has_no_partner_is_named(tmp_path):
     assert "s0000/segmentations: has no image; put ct.nii.gz beside it" in reasons["s0000"]
     assert "s0001/ct.nii.gz: has no mask of our classes in segmentations" in reasons["s0001"]
     assert len(reasons) == 5
+
+
+def test_a_file_that_is_not_named_as_its_data_sets_is_set_aside_by_name(tmp_path):
+    amos(tmp_path / "amos")
+    save_scan(tmp_path / "amos" / "imagesTr" / "amos_2 copy.nii.gz")
+    btcv(tmp_path / "btcv")
+    training = tmp_path / "btcv" / "RawData" / "Training"
+    save_scan(training / "img" / "scan0002.nii.gz")
+    save_scan(training / "img" / "img0001.nii")
+    reasons = []
+    for folder in ("amos", "btcv"):
+        candidates, excluded = find_cases(tmp_path / folder)
+        assert len(candidates) == {"amos": 3, "btcv": 2}[folder]
+        reasons += [case["reason"] for case in excluded]
+    odd, twin, scan = sorted(reasons)
+    assert "amos_2 copy.nii.gz: is not named as the data set's files; call it like amos_0001.nii.gz." in odd
+    assert "img/scan0002.nii.gz: is not named as the data set's files; call it like img0001.nii.gz." in scan
+    assert "img0001.nii.gz: a second file for the case of" in twin
 
 
 def test_an_id_may_end_in_what_looks_like_the_suffix_of_an_image(tmp_path):

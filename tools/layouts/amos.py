@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from abdoseg.datasets import LabelConvention
-from tools.layouts.common import files_by_id, known_convention, pair, volumes_in, with_convention
+from tools.layouts.common import files_by_id, known_convention, named_files, pair, with_convention
 
 LOOKED_FOR = "imagesTr/amos_0001.nii.gz and labelsTr"
 NAME = re.compile(r"amos_(\d{4})\.nii(\.gz)?")
@@ -22,11 +22,13 @@ def find(root: Path, convention: LabelConvention | None) -> tuple[list[dict], li
     excluded: list[dict] = []
     candidates = []
     for section, part in (("training", "Tr"), ("testing", "Va"), ("testing", "Ts")):
-        images, labels = (files_by_id(_ct(root / f"{kind}s{part}"), kind, excluded) for kind in ("image", "label"))
+        images, labels = (
+            files_by_id(_ct(root / f"{kind}s{part}", kind, excluded), kind, excluded) for kind in ("image", "label")
+        )
         candidates += pair(section, images, labels, excluded)
     return with_convention(candidates, convention or known_convention("amos")), excluded
 
 
-def _ct(folder: Path) -> list[Path]:
-    named = [(path, NAME.fullmatch(path.name)) for path in (volumes_in(folder) if folder.is_dir() else [])]
-    return [path for path, name in named if name and int(name[1]) <= HIGHEST_CT]
+def _ct(folder: Path, key: str, excluded: list[dict]) -> list[Path]:
+    named = named_files(folder, NAME, "amos_0001.nii.gz", key, excluded)
+    return [path for path, number in named if number <= HIGHEST_CT]

@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 from abdoseg.datasets import LabelConvention
-from tools.layouts.common import known_convention, pair, volumes_in, with_convention
+from tools.layouts.common import files_by_id, known_convention, named_files, pair, with_convention
 
 LOOKED_FOR = "Training/img/img0001.nii.gz and Training/label/label0001.nii.gz"
 NAME = re.compile(r"(?:img|label)(\d{4})\.nii(?:\.gz)?")
+PARTS = (("img", "image"), ("label", "label"))
 
 
 def matches(root: Path) -> bool:
@@ -20,7 +21,8 @@ def find(root: Path, convention: LabelConvention | None) -> tuple[list[dict], li
     excluded: list[dict] = []
     candidates = []
     for section, part in (("training", "Training"), ("testing", "Testing")):
-        images, labels = (_numbered(_base(root) / part / kind) for kind in ("img", "label"))
+        folder = _base(root) / part
+        images, labels = (_numbered(folder / name, key, excluded) for name, key in PARTS)
         candidates += pair(section, images, labels, excluded)
     return with_convention(candidates, convention or known_convention("btcv")), excluded
 
@@ -29,6 +31,6 @@ def _base(root: Path) -> Path:
     return root / "RawData" if (root / "RawData").is_dir() else root
 
 
-def _numbered(folder: Path) -> dict[str, Path]:
-    named = [(path, NAME.fullmatch(path.name)) for path in (volumes_in(folder) if folder.is_dir() else [])]
-    return {name[1]: path for path, name in named if name}
+def _numbered(folder: Path, key: str, excluded: list[dict]) -> dict[str, Path]:
+    paths = [path for path, _ in named_files(folder, NAME, f"{folder.name}0001.nii.gz", key, excluded)]
+    return files_by_id(paths, key, excluded, lambda path: NAME.fullmatch(path.name)[1])

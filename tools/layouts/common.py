@@ -2,7 +2,8 @@
 
 import functools
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import yaml
@@ -21,14 +22,32 @@ def volumes_in(folder: Path) -> Iterable[Path]:
     return sorted(path for path in found if is_scan(path))
 
 
-def files_by_id(paths: Iterable[Path], key: str, excluded: list[dict]) -> dict[str, Path]:
+def files_by_id(
+    paths: Iterable[Path], key: str, excluded: list[dict], id_of: Callable[[Path], str] = case_id
+) -> dict[str, Path]:
     """Map ids to files; of two files of one id the second is excluded (``key`` is "image" or "label")."""
     found: dict[str, Path] = {}
     for path in paths:
-        other = found.setdefault(case_id(path), path)
+        other = found.setdefault(id_of(path), path)
         if other != path:
-            exclude(excluded, case_id(path), key, path, f"a second file for the case of {other}; keep one.")
+            exclude(excluded, id_of(path), key, path, f"a second file for the case of {other}; keep one.")
     return found
+
+
+def named_files(folder: Path, name: re.Pattern, example: str, key: str, excluded: list[dict]) -> list[tuple[Path, int]]:
+    """Give the volumes in a folder whose names match, each with its number; the others are excluded.
+
+    ``name`` has one group, the number; ``example`` is a name that matches, for the remedy.
+    """
+    numbered = []
+    for path in volumes_in(folder) if folder.is_dir() else []:
+        if found := name.fullmatch(path.name):
+            numbered.append((path, int(found[1])))
+        else:
+            exclude(
+                excluded, case_id(path), key, path, f"is not named as the data set's files; call it like {example}."
+            )
+    return numbered
 
 
 def exclude(excluded: list[dict], name: str, key: str, path: Path, fault: str) -> None:

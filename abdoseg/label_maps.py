@@ -15,6 +15,8 @@ GRID_TOLERANCE_VOXELS = 0.1
 # Deflate packs at best this many bytes into one (zlib.net/zlib_tech.html).
 MOST_PACKED = 1032
 LEAST_VOLUME = 1e-6  # of a voxel, in that of a box with the same sides
+# Far beyond any scanner's table: what is longer has a broken header, and its windows at a fixed spacing never end.
+LONGEST_M = 10.0
 
 
 def as_label_map(values: np.ndarray, name: str | os.PathLike = "label map") -> np.ndarray:

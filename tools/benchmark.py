@@ -48,7 +48,7 @@ def benchmark(
     scan, brought to these numbers of slices, by turns with each engine and with a plain MONAI pipeline of the same
     networks (float32, `Invertd` on probabilities, `KeepLargestConnectedComponent`, `SaveImage`), all in warm processes,
     and tells how many times as fast, in how much of the memory, with what agreement, and where the time goes. At 500
-    slices the plain pipeline takes 18 GB with the paper's networks.
+    slices the plain pipeline takes 16.5 GiB with the paper's networks.
 
     `python -m tools benchmark teacher --input SCAN --weights W` labels one scan by turns with the `nnunetv2` package's
     predictor and with the teacher that has the same weights and nnU-Net's resampling, without test-time augmentation: W

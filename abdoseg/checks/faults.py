@@ -25,11 +25,12 @@ class FaultKind:
 
 
 _KINDS = (
-    FaultKind("layout", SET_ASIDE, "image without label, label without image, or an id used twice"),
+    FaultKind("layout", SET_ASIDE, "files without a partner, an id used twice, or a name that is not the data set's"),
     FaultKind("unreadable", SET_ASIDE, "file missing, broken or cut short"),
     FaultKind("dimensions", SET_ASIDE, "not one volume of three dimensions"),
     FaultKind("one_slice", SET_ASIDE, "one slice only"),
     FaultKind("affine", SET_ASIDE, "affine without meaning"),
+    FaultKind("too_long", SET_ASIDE, "longer than 10 m by its header"),
     FaultKind("sheared", SET_ASIDE, "sheared affine (gantry tilt)"),
     FaultKind("sform_qform", SET_ASIDE, "sform and qform disagree"),
     FaultKind("not_finite", SET_ASIDE, "NaN or infinite values"),

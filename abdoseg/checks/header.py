@@ -7,7 +7,7 @@ import numpy as np
 
 from abdoseg.checks.faults import Fault, fault
 from abdoseg.files import CaseError
-from abdoseg.label_maps import has_meaning, open_image
+from abdoseg.label_maps import LONGEST_M, has_meaning, open_image
 
 SMALLEST_SIDE_MM, LARGEST_SIDE_MM = 0.1, 20.0
 # Between two voxel axes, 0.6 degrees: header rounding stays below, the least gantry tilt is above.
@@ -64,8 +64,12 @@ def affine_faults(path: str | os.PathLike, image: nib.Nifti1Image) -> list[Fault
         tilt = np.degrees(np.arcsin(min(cosine, 1)))
         what = f"its voxel axes are {tilt:.1f} degrees off right angles"
         faults.append(fault("sheared", path, what, "resample the scan to a grid with right angles, gantry tilt undone"))
-    if not SMALLEST_SIDE_MM <= sides.min() <= sides.max() <= LARGEST_SIDE_MM:
-        remedy = f"check the header's units; {SMALLEST_SIDE_MM:g} to {LARGEST_SIDE_MM:g} mm are usual"
+    longest = (sides * image.shape[:3]).max() / 1000
+    remedy = f"check the header's units; {SMALLEST_SIDE_MM:g} to {LARGEST_SIDE_MM:g} mm are usual"
+    if longest > LONGEST_M:
+        what = f"by its header it is {longest:.3g} m long, its voxel sides {_mm(sides)}"
+        faults.append(fault("too_long", path, what, remedy))
+    elif not SMALLEST_SIDE_MM <= sides.min() <= sides.max() <= LARGEST_SIDE_MM:
         faults.append(fault("spacing", path, f"its voxel sides are {_mm(sides)}", remedy))
     return faults + _form_faults(path, image)
 

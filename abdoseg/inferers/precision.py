@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map
 def check_amp(amp: bool | str) -> bool | str:
     """Give ``amp`` back, or raise a ValueError that names the allowed values."""
     if amp not in (True, False, "auto"):
-        raise ValueError(f"Unknown amp '{amp}'. Use 'auto', true or false.")
+        raise ValueError(f"Unknown amp '{amp}'. Use 'auto', True or False.")
     return amp
 
 

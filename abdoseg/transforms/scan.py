@@ -14,12 +14,9 @@ from monai.transforms import LoadImaged, Transform
 from monai.utils import ensure_tuple
 
 from abdoseg.files import CaseError, first_line, is_of_the_disk
-from abdoseg.label_maps import as_label_map, grid_difference, has_meaning, open_image
+from abdoseg.label_maps import LONGEST_M, as_label_map, grid_difference, has_meaning, open_image
 from abdoseg.nifti import scan_voxels
 from abdoseg.transforms.geometry import affine_of, empty_image, file_name_of, spacing_of
-
-# Far beyond any scanner's table: what is longer has a broken header, and its windows at a fixed spacing never end.
-LONGEST_M = 10.0
 
 
 class ScanReader(NibabelReader):

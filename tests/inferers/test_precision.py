@@ -65,5 +65,5 @@ def test_auto_asks_the_processor(batch, network):
 
 
 def test_other_words_are_refused():
-    with pytest.raises(ValueError, match=r"Unknown amp 'bf16'\. Use 'auto', true or false\."):
+    with pytest.raises(ValueError, match=r"Unknown amp 'bf16'\. Use 'auto', True or False\."):
         HalfInferer(amp="bf16")

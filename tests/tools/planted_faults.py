@@ -96,6 +96,7 @@ def plant_headers(planter: Planter) -> None:
     plant("1015", "trailing_axis", "label", set_values(label=lambda pair: pair.label[..., None]))
     plant("1016", "one_slice", "image", lambda pair: keep_slices(pair, slice(12, 13)))
     plant("1021", "affine", "image", lambda pair: both(pair, np.diag([1.0, 1, 0, 1])))
+    plant("1021b", "too_long organ_volume", "image", lambda pair: both(pair, np.diag([1.0, 1, 1000, 1])))
     plant("1022", "sheared", "image", lambda pair: tilted(pair, 18.5))
     plant("1023", "sheared", "image", lambda pair: tilted(pair, 2))
     plant("1024", "sform_qform", "image", set_values(image_qform=lambda pair: MIRROR @ pair.affine))

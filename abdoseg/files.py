@@ -35,7 +35,7 @@ def is_of_the_disk(error: BaseException | None) -> bool:
 
 def first_line(error: Exception) -> str:
     """First line of what an error says, without its full stop."""
-    return (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def walk(root: str | os.PathLike) -> Iterator[tuple[Path, list[str], list[str]]]:

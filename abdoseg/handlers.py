@@ -30,6 +30,10 @@ class ClipGradients:
     """Clip the gradient's norm before each optimizer step (nnU-Net: 12); MONAI's trainer has no switch for it.
 
     Attach it to the handlers of a ``SupervisedTrainer``; with mixed precision the gradients are unscaled first.
+
+    Parameters
+    ----------
+    max_norm : Euclidean norm of all gradients together, at most.
     """
 
     def __init__(self, max_norm: float) -> None:

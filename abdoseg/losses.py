@@ -11,6 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from abdoseg.partial_labels import Target, mask_unknown, merge_unknown, split_target
 
+# Of a training's progress: from the first on the logarithms of class weights fall, linearly, at the second all are 1.
+FADE = (0.5, 0.8)
+
 
 class DiceCrossEntropyLoss(nn.Module):
     """nnU-Net's loss: soft Dice without background plus cross-entropy, 1:1, averaged over the deep supervision heads.
@@ -29,7 +32,6 @@ class DiceCrossEntropyLoss(nn.Module):
     clock : has the training's ``progress``, 0..1, as a `TimeBudget` does. Class weights then fade: rare classes appear
         early by them, but kept to the end they have every rare class seen where it is not, about ``weight /
         background's weight`` times too willingly.
-    fade : from which progress on the weights' logarithms fall, linearly, and at which all classes weigh alike.
     smooth : added to numerator and denominator of Dice (nnU-Net: 1e-5).
     batch_dice : Dice of the whole batch as of one sample (an option of nnU-Net), so that a class that one sample lacks
         is still learned from the others. Cases in which a class is unknown add nothing to its Dice.
@@ -41,7 +43,6 @@ class DiceCrossEntropyLoss(nn.Module):
         smooth: float = 1e-5,
         batch_dice: bool = False,
         clock=None,
-        fade: tuple[float, float] = (0.5, 0.8),
     ) -> None:
         super().__init__()
         self.dice = DiceLoss(
@@ -55,14 +56,13 @@ class DiceCrossEntropyLoss(nn.Module):
         weight = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weight, persistent=False)
         self.clock = clock
-        self.fade = fade
 
     @property
     def weights_now(self) -> torch.Tensor | None:
         """Class weights (C,) at the training's progress; None: all alike."""
         if self.class_weights is None or self.clock is None:
             return self.class_weights
-        start, end = self.fade
+        start, end = FADE
         return self.class_weights ** min(max((end - self.clock.progress) / (end - start), 0.0), 1.0)
 
     def single(self, logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
@@ -104,7 +104,7 @@ class DiceBinaryCrossEntropyLoss(nn.Module):
 
     Paper A's text asks for Dice and cross-entropy, its code has Dice alone (``cross_entropy_weight=0``): with the tiny
     epsilon of the code a class that is absent from the sample then hardly punishes false positives. MONAI's
-    ``DiceCELoss(sigmoid=True)`` has the two halves, but no positive weight per channel.
+    ``DiceCELoss(sigmoid=True)`` has the two halves, but would learn unknown channels as background.
 
     Channel 0 of the students is a constant (``abdoseg.networks.WithBackground``) and takes no part.
 
@@ -114,18 +114,13 @@ class DiceBinaryCrossEntropyLoss(nn.Module):
 
     Parameters
     ----------
-    positive_weights : one weight a learned channel (background left out) for the foreground voxels of its binary
-        cross-entropy; None weighs them as the background voxels.
     cross_entropy_weight : weight of the binary cross-entropy beside Dice.
     """
 
-    def __init__(self, positive_weights: Sequence[float] | None = None, cross_entropy_weight: float = 1.0) -> None:
+    def __init__(self, cross_entropy_weight: float = 1.0) -> None:
         super().__init__()
         self.dice = DiceLoss(sigmoid=True, squared_pred=True, smooth_nr=1e-5, smooth_dr=1e-5)
-        weight = None
-        if positive_weights is not None:
-            weight = torch.as_tensor(positive_weights, dtype=torch.float32).reshape(-1, 1, 1, 1)
-        self.cross_entropy = nn.BCEWithLogitsLoss(pos_weight=weight)
+        self.cross_entropy = nn.BCEWithLogitsLoss()
         self.cross_entropy_weight = cross_entropy_weight
 
     def forward(self, logits: torch.Tensor, target: Target) -> torch.Tensor:
@@ -133,7 +128,6 @@ class DiceBinaryCrossEntropyLoss(nn.Module):
 
         The target is these labels, or a pair of them and (B, 1 + C) flags of the classes known in each case.
         """
-        self.cross_entropy.to(logits.device)
         labels, known = split_target(target, channels=logits.shape[1])
         learned = logits[:, 1:].float()
         drawn = one_hot(labels.long(), num_classes=logits.shape[1])[:, 1:].to(learned.dtype)
@@ -148,7 +142,6 @@ def frequency_weights(
     power: float = 0.5,
     factors: Mapping[int | str, float] | None = None,
     limit: int = 32,
-    background: bool = True,
 ) -> list[float]:
     """Class weights 1 / frequency^power, measured on training samples and scaled to a mean of 1.
 
@@ -162,11 +155,15 @@ def frequency_weights(
     power : 0 weighs all classes alike; the higher, the sooner small organs appear and the more often they are seen
         where they are not.
     factors : class id -> factor on top, e.g. ``{"14": 3}`` for tumors, which vary more than organs.
-    background : whether the returned list starts with the background's weight.
 
     Returns
     -------
     One weight a class. A class that no sample holds gets the weight of the rarest one that is there.
+
+    Raises
+    ------
+    ValueError
+        If there is no sample.
     """
     counts = torch.zeros(classes, dtype=torch.float64)
     for _, sample in zip(range(limit), samples, strict=False):
@@ -178,6 +175,4 @@ def frequency_weights(
     weights = (counts / counts.sum()) ** -power
     for label, factor in (factors or {}).items():
         weights[int(label)] *= factor
-    if not background:
-        weights = weights[1:]
     return (weights / weights.mean()).tolist()

@@ -11,7 +11,7 @@ from abdoseg.files import atomic_path
 from abdoseg.labels import NAMES
 from tools import report_page as html
 from tools.audit_pictures import fault_picture
-from tools.report_figures import label_statistics_figure
+from tools.report_figures import WINDOW_HU, label_statistics_figure
 
 NOT_HU = ("hu_offset", "not_hu")
 OPEN = 20  # sentences of a kind that are shown without a click
@@ -109,7 +109,9 @@ def _picture(kind: FaultKind, found: Sequence[Mapping], cases: Mapping[str, Mapp
             f"{NAMES[class_id]}</span>"
             for class_id in classes
         )
-        window = "gray over the scan's own values" if kind.id in NOT_HU else "window -160 to 240 HU"
+        window = (
+            "gray over the scan's own values" if kind.id in NOT_HU else f"window {WINDOW_HU[0]} to {WINDOW_HU[1]} HU"
+        )
         caption = (
             f"{fault['id']}: axial and coronal (the patient's right is on the left), sagittal (the front is on the "
             f"left); {window}; {'label in color' if classes else 'no label can be drawn'}."

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -142,8 +143,9 @@ def _as_it_is(path: Path) -> str | Path:
 
 
 def _check_overrides(overrides: Mapping, parser: ConfigParser, config: Path) -> None:
-    options = ("input", "output", "weights", "section", "kind", "cases", "overwrite", "overlay", "series", "tracking")
-    options += ("trust",)
+    from tools.predict import predict  # which imports this module
+
+    options = [name for name in inspect.signature(predict).parameters if name not in ("bundle", "overrides")]
     for name in overrides:
         if name not in parser:
             near = difflib.get_close_matches(name, [*options, *parser.config], n=1)

@@ -10,7 +10,7 @@ from abdoseg.label_maps import grid_difference, open_volume, read_label_map
 from abdoseg.labels import NAMES
 from abdoseg.metrics import to_ras
 from tools import report_page as html
-from tools.report_figures import overlay_figure
+from tools.report_figures import WINDOW_HU, overlay_figure
 from tools.results import FEW_ARMS, case_mean, case_means, tumor_arms
 
 
@@ -62,7 +62,8 @@ def case_pictures(
         html.paragraph(
             f"Chosen by the mean DSC of the {main_arm}. The slices show most classes of the truth. White lines on the "
             "predictions are the truth's outlines. Radiological convention: the patient's right is on the left of "
-            "axial and coronal pictures, the front on the left of sagittal ones. Window -160 to 240 HU."
+            "axial and coronal pictures, the front on the left of sagittal ones. "
+            f"Window {WINDOW_HU[0]} to {WINDOW_HU[1]} HU."
         )
     ]
     if len(shown) < len(predictions):

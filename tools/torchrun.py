@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from abdoseg.files import CaseError
+from abdoseg.files import CaseError, first_line
 from tools.attached import end_with_parent
 from tools.chain import BUNDLES, Stage, read_manifest
 from tools.workers import processors
@@ -168,7 +168,7 @@ class Crew:
         except RuntimeError as error:
             what = "cannot be served by this machine" if serve else f"has not answered for {JOIN_SECONDS} s"
             raise CaseError(
-                f"--rdzv_endpoint {self.endpoint} {what} ({str(error).splitlines()[0]}); give the name of the first "
+                f"--rdzv_endpoint {self.endpoint} {what} ({first_line(error)}); give the name of the first "
                 "machine, where the same command runs with --node_rank 0, and a free port there."
             ) from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from abdoseg.files import CaseError, atomic_path, write_json
+from abdoseg.files import CaseError, atomic_path, first_line, write_json
 from tools.chain import Stage
 
 LONGEST_VALUE = 500
@@ -59,7 +59,7 @@ class Store:
         try:
             yield
         except mlflow.MlflowException as error:
-            raise CaseError(f"MLflow at {self.uri}: {str(error).splitlines()[0]}") from error
+            raise CaseError(f"MLflow at {self.uri}: {first_line(error)}.") from error
 
     def log_parameters(self, run_id: str, parameters: Mapping) -> None:
         known = self.client.get_run(run_id).data.params

@@ -7,8 +7,8 @@ from abdoseg.files import CaseError
 from abdoseg.manifest import imported_hash, source_hash
 from tools.chain import BUNDLES, Stage
 
-# What Python imports from a folder that a config puts on its path.
 EVALUATED = ("args", "kwargs", "class")  # of a logging.conf
+# What Python imports from a folder that a config puts on its path.
 IMPORTABLE = (".py", ".pyc", ".pyd", ".so", ".pth")
 
 

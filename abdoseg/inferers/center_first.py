@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from abdoseg.inferers.windows import Corner, Run, Starts, in_batches
+from abdoseg.labels import TUBULAR_IDS
 from abdoseg.transforms.resample import best_channel
 
 
@@ -36,7 +37,7 @@ class CenterFirst:
     min_front_voxels: int = 500
     front_share: float = 0.6
     skip_next: bool = True
-    tube_ids: Collection[int] = (5, 6, 10)
+    tube_ids: Collection[int] = TUBULAR_IDS
     min_touching: int = 10
 
     def __call__(

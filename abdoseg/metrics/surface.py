@@ -27,6 +27,11 @@ def surface_dsc(first: np.ndarray, second: np.ndarray, spacing: Sequence[float],
     Returns
     -------
     Value in 0..1; 0 if exactly one mask is empty, NaN if both are, because there is no surface to compare.
+
+    Raises
+    ------
+    ValueError
+        If the masks are not 3-D, or of different shapes.
     """
     if first.shape != second.shape or first.ndim != 3:
         raise ValueError(f"The masks have shapes {first.shape} and {second.shape}; give two 3-D masks of one shape.")

@@ -47,8 +47,6 @@ KINDS: dict[str, dict] = {
 # What may find the organs of a cascade, and what its tumor networks give: background and tumor.
 ORGAN_KINDS = ("nnunet", "coarse_to_fine")
 TUMOR_CHANNELS = 2
-# Carried along with any kind and never read here: the intensity window and whatever else belongs to the weights.
-CARRIED = "inference"
 
 
 def complete_architecture(architecture: dict) -> dict:
@@ -56,8 +54,8 @@ def complete_architecture(architecture: dict) -> dict:
 
     Parameters
     ----------
-    architecture : plain data with "kind" and any of that kind's keys (see ``KINDS``), and freely "inference", which is
-        carried along. "image_size" is in voxels (x, y, z); "plan" is an nnU-Net plan.
+    architecture : plain data with "kind" and any of that kind's keys (see ``KINDS``). "image_size" is in voxels
+        (x, y, z); "plan" is an nnU-Net plan.
 
     Returns
     -------
@@ -76,8 +74,8 @@ def complete_architecture(architecture: dict) -> dict:
         raise ValueError(f"Unknown architecture kind {kind!r}. Use one of {', '.join(map(repr, KINDS))}.")
     allowed = KINDS[kind]
     for key in architecture:
-        if key not in ("kind", CARRIED, *allowed):
-            names = ", ".join(map(repr, (*allowed, CARRIED)))
+        if key not in ("kind", *allowed):
+            names = ", ".join(map(repr, allowed))
             raise ValueError(f"Unknown key {key!r} in an architecture of kind {kind!r}. Use {names}.")
     for key, value in allowed.items():
         if value is REQUIRED and key not in architecture:
@@ -140,7 +138,7 @@ def build_network(architecture: dict) -> nn.Module:
         If the architecture is not valid.
     """
     architecture = complete_architecture(architecture)
-    settings = {key: value for key, value in architecture.items() if key not in ("kind", CARRIED)}
+    settings = {key: value for key, value in architecture.items() if key != "kind"}
     match architecture["kind"]:
         case "coarse_to_fine":
             coarse, fine = settings["coarse"], settings["fine"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from abdoseg.files import CaseError, atomic_path
-from abdoseg.networks.architecture import ARCHITECTURE_FILE, CARRIED, read_architecture
+from abdoseg.networks.architecture import ARCHITECTURE_FILE, read_architecture
 from abdoseg.networks.coarse_to_fine import CoarseToFineNetwork
 from abdoseg.networks.strict import REMEDY, state_faults
 
@@ -92,7 +92,7 @@ def load_coarse(container: nn.Module, path: str | os.PathLike) -> nn.Module:
     ----------
     container : a ``CoarseToFineNetwork`` with a coarse part (seen through DistributedDataParallel).
     path : checkpoint of the coarse network alone. If an architecture.json stands beside it, it must be that of the
-        container's coarse part, grid included ("inference" is not compared).
+        container's coarse part, grid included.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def load_coarse(container: nn.Module, path: str | os.PathLike) -> nn.Module:
     expected = getattr(module.coarse, "architecture", None)
     if expected is not None and beside.exists():
         found = read_architecture(beside, expected)
-        for name in sorted({*expected, *found} - {CARRIED}):
+        for name in sorted({*expected, *found}):
             if found.get(name) != expected.get(name):
                 raise CaseError(
                     f"{beside} has {name} {found.get(name)!r} but the container's coarse part has "

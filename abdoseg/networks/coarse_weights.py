@@ -37,6 +37,9 @@ def coarse_to_fine_architecture(fine: dict, coarse_dir: str | os.PathLike | None
 
 
 def fill_coarse(network: nn.Module, coarse_dir: str | os.PathLike | None = None) -> None:
-    """Load the coarse part of a container from ``coarse_dir``/model.pt; None leaves the container as it is."""
+    """Load the coarse part of a container from ``coarse_dir``/model.pt; None leaves the container as it is.
+
+    Raises as `load_coarse` does.
+    """
     if coarse_dir is not None:
         load_coarse(network, Path(coarse_dir) / CHECKPOINT_FILE)

@@ -179,6 +179,11 @@ def restore_labels(
     Returns
     -------
     (x, y, z) uint8 labels on the device of ``logits``.
+
+    Raises
+    ------
+    ValueError
+        If the logits are not (C, x, y, z) with C <= 256.
     """
     if isinstance(logits, LogitPlanes):
         order, grid, planes = (2, 0, 1), logits.shape, logits.planes

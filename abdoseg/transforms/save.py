@@ -37,6 +37,11 @@ class SaveLabeld(SaveImaged):
     keys : (1, x, y, z) MetaTensors of class ids.
     output_dir : folder, made where missing.
     allow_missing_keys : pass over keys that are not there.
+
+    Raises
+    ------
+    ValueError, CaseError
+        When called, for a label map that is not (1, x, y, z), or whose shape is not that of the scan's file.
     """
 
     def __init__(

@@ -40,12 +40,16 @@ class PrepareStudentd(Transform):
     crop_margin_mm : 20 for the fine network; None: no crop.
     hu_window : (lower, upper) in HU.
     image_key, label_key : keys of (1, x, y, z) MetaTensors in RAS; the label may be missing where nothing is cropped.
-    half : store the image as float16, which halves a cache.
 
     Returns
     -------
-    The dictionary with MetaTensors of (1, *image_size): image float32 or float16, label uint8. Their metadata holds the
+    The dictionary with MetaTensors of (1, *image_size): image float32, label uint8. Their metadata holds the
     new affine and the file name only, so that cases of any origin collate.
+
+    Raises
+    ------
+    ValueError
+        When called, for an image that is not in RAS.
     """
 
     def __init__(
@@ -55,14 +59,12 @@ class PrepareStudentd(Transform):
         hu_window: Sequence[float] = (-325.0, 325.0),
         image_key: str = "image",
         label_key: str = "label",
-        half: bool = False,
     ) -> None:
         self.image_size = tuple(int(n) for n in image_size)
         self.crop_margin_mm = crop_margin_mm
         self.hu_window = tuple(hu_window)
         self.image_key = image_key
         self.label_key = label_key
-        self.half = half
 
     def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict[Hashable, MetaTensor]:
         """Prepare one case."""
@@ -76,8 +78,7 @@ class PrepareStudentd(Transform):
         affine = resized_affine(affine_of(image), box, self.image_size)
 
         resized = resize_volume(image.as_tensor()[(slice(None), *box)], self.image_size)
-        resized = window_and_standardize(resized, *self.hu_window)
-        result[self.image_key] = with_affine(resized.half() if self.half else resized, affine, image)
+        result[self.image_key] = with_affine(window_and_standardize(resized, *self.hu_window), affine, image)
         if label is not None:
             resized = resize_labels(torch.as_tensor(label)[(slice(None), *box)], self.image_size)
             result[self.label_key] = with_affine(resized, affine, label)

@@ -60,7 +60,7 @@ class PrepareTeacherd(Transform):
     Raises
     ------
     ValueError
-        For an unknown mode.
+        For an unknown mode; when called, for an image that is not in RAS.
     """
 
     def __init__(

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,12 @@ def shorten(volume, rule: LongScan):
     return volume[..., rule.keep][..., :: rule.step]
 
 
-def lengthen(labels, rule: LongScan, slices: int):
+def lengthen(labels: np.ndarray, rule: LongScan, slices: int) -> np.ndarray:
     """Give labels of the seen slices for all slices: each stands for the ``step`` slices from its own on.
 
     Parameters
     ----------
-    labels : (..., z) label map of a shortened volume, array or tensor.
+    labels : (..., z) label map of a shortened volume.
     rule : by which it was shortened.
     slices : of the whole scan.
 
@@ -89,7 +88,6 @@ def lengthen(labels, rule: LongScan, slices: int):
     seen = -(-(stop - start) // rule.step)
     if labels.shape[-1] != seen:
         raise ValueError(f"The labels have {labels.shape[-1]} slices; the rule leaves {seen} of {slices}.")
-    shape = (*labels.shape[:-1], slices)
-    restored = labels.new_zeros(shape) if isinstance(labels, torch.Tensor) else np.zeros(shape, labels.dtype)
+    restored = np.zeros((*labels.shape[:-1], slices), labels.dtype)
     restored[..., rule.keep] = labels[..., np.arange(stop - start) // rule.step]
     return restored

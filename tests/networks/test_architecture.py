@@ -15,7 +15,7 @@ STUDENTS = [
     {"kind": "residual_unet", "channels": NARROW},
     {"kind": "efficient_segnet", "channels": NARROW, "image_size": (16, 16, 16), "highest_id_wins": True},
 ]
-CASCADE = {"kind": "coarse_to_fine", "coarse": STUDENTS[0], "fine": STUDENTS[1], "inference": {"window": [-325, 325]}}
+CASCADE = {"kind": "coarse_to_fine", "coarse": STUDENTS[0], "fine": STUDENTS[1]}
 TEACHER = {"kind": "nnunet", "plan": SMALL_PLAN}
 TUMOR = {"kind": "nnunet", "plan": {**SMALL_PLAN, "classes": 2}}
 TUMOR_CASCADE = {"kind": "tumor_cascade", "organs": CASCADE, "tumors": {"liver": TUMOR, "rest": TUMOR}}
@@ -72,10 +72,6 @@ def test_settings_reach_the_network():
     assert inner.context.strips.strip_size == (4, 4, 4)
 
 
-def test_what_inference_needs_is_carried_along():
-    assert build_network(CASCADE).architecture["inference"] == {"window": [-325, 325]}
-
-
 def test_lists_and_tuples_are_the_same_architecture():
     assert complete_architecture({**STUDENTS[1], "image_size": [16, 16, 16]}) == complete_architecture(STUDENTS[1])
 
@@ -86,7 +82,7 @@ def test_lists_and_tuples_are_the_same_architecture():
         ({"kind": "unet"}, "Unknown architecture kind 'unet'. Use one of 'residual_unet', 'efficient_segnet'"),
         ({}, "Unknown architecture kind None"),
         ([1], "is a dict"),
-        ({"kind": "residual_unet", "width": 3}, "Unknown key 'width' .*Use 'in_channels', .*'inference'"),
+        ({"kind": "residual_unet", "width": 3}, "Unknown key 'width' .*Use 'in_channels'"),
         ({"kind": "nnunet"}, "needs the key 'plan'"),
         ({"kind": "coarse_to_fine", "fine": None}, "is a dict"),
         ({"kind": "coarse_to_fine", "coarse": {"kind": "unet"}}, "Unknown architecture kind 'unet'"),

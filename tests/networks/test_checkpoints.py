@@ -88,7 +88,7 @@ def test_the_coarse_stage_fills_the_coarse_part_only(tmp_path):
     coarse, container = build_network(COARSE), build_network(CASCADE)
     before = copy.deepcopy(container.fine.state_dict())
     torch.save({"model": coarse.state_dict()}, tmp_path / "model.pt")
-    write_architecture(tmp_path / "architecture.json", {**coarse.architecture, "inference": {"window": [0, 1]}})
+    write_architecture(tmp_path / "architecture.json", coarse.architecture)
 
     load_coarse(container, tmp_path / "model.pt")
 

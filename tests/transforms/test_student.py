@@ -67,13 +67,13 @@ def test_empty_label_gives_the_whole_volume_and_a_warning(caplog):
     torch.testing.assert_close(result["image"].as_tensor(), window_and_standardize(data["image"].as_tensor()))
 
 
-def test_half_precision_cases_collate():
-    prepare = PrepareStudentd((8, 8, 8), crop_margin_mm=20, half=True)
+def test_cases_collate():
+    prepare = PrepareStudentd((8, 8, 8), crop_margin_mm=20)
     cases = [prepare(case("A")), prepare(case("B"))]
     cases[1]["label"] = flip_labels(cases[1]["label"], "left-right")
     batch = list_data_collate(cases)
     assert batch["image"].shape == (2, 1, 8, 8, 8)
-    assert batch["image"].dtype == torch.float16
+    assert batch["image"].dtype == torch.float32
     assert batch["label"].dtype == torch.uint8
 
 

@@ -54,19 +54,18 @@ def test_round_trip_by_hand():
 @pytest.mark.parametrize("slices", [1, 2, 7, 19, 20, 21, 39, 40, 41, 42, 43, 101])
 def test_any_length_returns(slices, drop_odd):
     rule = long_scan_rule(slices, 1.0, crop_mm=40, crop_slices=40, direct_slices=20, drop_odd=drop_odd)
-    volume = torch.arange(1, slices + 1, dtype=torch.int32).repeat(2, 3, 1)
+    volume = np.broadcast_to(np.arange(1, slices + 1, dtype=np.uint8), (2, 3, slices))
     seen = shorten(volume, rule)
+    assert torch.equal(shorten(torch.from_numpy(volume.copy()), rule), torch.from_numpy(seen.copy()))
     assert seen.shape[-1] < 20 or rule.step == 2
     restored = lengthen(seen, rule, slices)
-    assert isinstance(restored, torch.Tensor)
     assert restored.shape == volume.shape
     assert restored.dtype == volume.dtype
-    change = volume - restored
+    change = volume.astype(int) - restored
     # Nearest: each kept slice has its own label or that of the one before it.
-    assert change[..., rule.keep].unique().tolist() in ([0], [0, 1])
+    assert set(change[..., rule.keep].flat) <= {0, 1}
     outside = np.delete(np.arange(slices), rule.keep)
     assert not restored[..., outside].any()
-    assert np.array_equal(lengthen(seen.numpy(), rule, slices), restored.numpy())
 
 
 def test_labels_of_another_scan_are_refused():

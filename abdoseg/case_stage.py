@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from abdoseg.datalist import read_datalist
-from abdoseg.files import CaseError, is_of_the_disk, write_json
+from abdoseg.files import CaseError, is_file, is_of_the_disk, write_json
 from abdoseg.label_maps import grid_difference, open_volume, read_label_map
 from abdoseg.ranks import join
 from abdoseg.threads import in_threads
@@ -198,7 +198,7 @@ def find_volume(folders: Sequence[Path], name: str) -> Path | None:
     """
     names = [f"{form}{ending}" for form in (name, normalize("NFD", name)) for ending in (".nii.gz", ".nii")]
     candidates = (folder / name for folder in folders for name in names)
-    return next((path for path in candidates if os.path.isfile(path)), None)  # a name may be too long to be asked for
+    return next((path for path in candidates if is_file(path)), None)
 
 
 def read_on_grid(path: str | os.PathLike, grid: nib.Nifti1Image, kind: str, other: str | os.PathLike) -> np.ndarray:

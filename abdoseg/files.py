@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,10 @@ from abdoseg.nifti import in_file_order, write_nifti
 
 logger = logging.getLogger(__name__)
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.ENOTCONN)
+DISK_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.ENOTCONN),
+    *(errno.ETIMEDOUT, errno.ESHUTDOWN, errno.EREMOTEIO, errno.EHOSTDOWN),  # of network file systems
+)
 LONGEST_TAIL = 50  # characters, of at most four bytes each
 
 
@@ -31,6 +35,16 @@ def is_of_the_disk(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def is_file(path: str | os.PathLike) -> bool:
+    """Whether ``path`` is a plain file that is there; OSError where a mount is gone, which `os.path.isfile` hides."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError) as error:
+        if is_of_the_disk(error):
+            raise
+        return False
 
 
 def first_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ import os
 import nibabel as nib
 import numpy as np
 
-from abdoseg.files import CaseError, is_of_the_disk
+from abdoseg.files import CaseError, is_file, is_of_the_disk
 from abdoseg.labels import CLASS_IDS, NAMES
 from abdoseg.nifti import stored_voxels
 
@@ -59,7 +59,7 @@ def open_image(path: str | os.PathLike) -> nib.Nifti1Image:
     CaseError
         If the file is missing or no plain file, is no NIfTI file, or is too small for what its header declares.
     """
-    if not os.path.isfile(path):
+    if not is_file(path):
         what = "is no plain file" if os.path.exists(path) else "there is no such file"  # a pipe would never end
         raise CaseError(f"{path}: {what}.")
     try:

@@ -1,8 +1,10 @@
 """The merge of a whole data set: one case after the other from files to files, and a new datalist at the end."""
 
+import functools
 import itertools
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -70,6 +72,7 @@ class MergeCases(CaseStage):
         folders = [pseudo_dir] if isinstance(pseudo_dir, str | os.PathLike) else pseudo_dir
         self.pseudo_dirs = [Path(folder).absolute() for folder in folders if folder is not None]
         self.include_unlabeled = include_unlabeled
+        self._classes_of = functools.cache(_classes_of)
 
     def run(self) -> dict:
         """Merge what is not merged yet.
@@ -100,7 +103,8 @@ class MergeCases(CaseStage):
             for (name, count), found in zip(itertools.product(totals, COUNTS), voxels, strict=True):
                 totals[name][count] += found
             label = f"labels/{case['id']}.nii.gz"
-            training.append({**case, "label": label, "merged": True, "filled_classes": filled_classes(case)})
+            filled = [] if case["kind"] == "strong" else filled_classes(case, self._teachers_classes(case))
+            training.append({**case, "label": label, "merged": True, "filled_classes": filled})
 
         datalist["training"] = training
         datalist["excluded"] = datalist.get("excluded", []) + taken.set_aside
@@ -116,6 +120,11 @@ class MergeCases(CaseStage):
         if not any(folder.is_dir() for folder in self.pseudo_dirs):
             names = ", ".join(map(str, self.pseudo_dirs))
             raise CaseError(f"{names}: there is no such folder; it should hold the teacher's labels ID.nii.gz.")
+
+    def _teachers_classes(self, case: dict) -> frozenset[int]:
+        """Give the classes that the teacher whose label a case has can find."""
+        found = find_volume(self.pseudo_dirs, case["id"])
+        return frozenset(ORGAN_IDS) if found is None else self._classes_of(found.parent)
 
     def maps(self, case: dict) -> tuple[Path, Path]:
         """Give the paths of the merged label and of the map of who drew it."""
@@ -159,14 +168,26 @@ class MergeCases(CaseStage):
         return {"classes": merge_summary(weak, pseudo, merged)}
 
 
-def filled_classes(case: dict) -> list[int]:
-    """Give the organs of a case that are left to the teacher: those that no person looked for; none of a strong case.
+def filled_classes(case: dict, known: Collection[int] = ORGAN_IDS) -> list[int]:
+    """Give the organs of a case that are left to the teacher: those that no person looked for, and that it knows.
 
-    The teacher need not have found them: what it did not label there is absent, as far as anybody knows.
+    The teacher need not have found them: what it did not label there is absent, as far as anybody knows. Of an organ
+    that it does not know, an imported model for instance, nobody knows anything.
+
+    Parameters
+    ----------
+    case : entry of a data list, weak or unlabeled.
+    known : ids of the classes that the teacher can find.
     """
-    if case["kind"] == "strong":
-        return []
-    return [c for c in ORGAN_IDS if c not in case.get("annotated_classes", ())]
+    return [c for c in ORGAN_IDS if c in known and c not in case.get("annotated_classes", ())]
+
+
+def _classes_of(folder: Path) -> frozenset[int]:
+    """Give the classes that the label maps of a folder may hold, by the manifest that ``predict`` writes there."""
+    try:
+        return frozenset(json.loads((folder / "manifest.json").read_text())["classes"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return frozenset(ORGAN_IDS)
 
 
 def _read_sources(inputs: dict[str, str]) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Image]:

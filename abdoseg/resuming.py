@@ -25,7 +25,9 @@ class Resume:
     from ``attach``), and it deletes its file when training has ended, so that a later training starts anew. In
     distributed training every process reads and the first one writes; networks are stored without their wrapper, so
     that training may go on with another number of processes. It must come last among the trainer's handlers: what
-    they do at the end of an epoch is then behind the state. Random numbers are not stored: see `EpochSeeds`.
+    they do at the end of an epoch is then behind the state. Random numbers are not stored: see `EpochSeeds`. Whole
+    epochs count: a training that goes on with more or fewer steps an epoch does those that are left, and a schedule of
+    the learning rate by steps that is a function of their number, as MONAI's are, goes on from the same share of them.
 
     Parameters
     ----------
@@ -50,12 +52,18 @@ class Resume:
             return
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
+            # With another number of processes or cases an epoch has other steps, and so has a schedule by steps.
+            iteration = state["epoch"] * engine.state.epoch_length
             for name, target in self._all(engine).items():
-                target.load_state_dict(state[name])
+                by_steps = state[name].get("last_epoch") == state["iteration"]
+                if by_steps and iteration != state["iteration"]:
+                    target.last_epoch = iteration
+                else:
+                    target.load_state_dict(state[name])
         except (KeyError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
             raise CaseError(f"{self.path} is of another training ({error}); delete it to start anew.") from error
         engine.state.epoch = state["epoch"]
-        engine.state.iteration = state["iteration"]
+        engine.state.iteration = iteration
         logger.info("Resumed %s after epoch %d.", self.path, state["epoch"])
 
     def store(self, engine: Engine) -> None:

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from abdoseg.files import CaseError, atomic_path, glob, is_of_the_disk, walk, write_json, write_label_map
+from abdoseg.files import CaseError, atomic_path, glob, is_file, is_of_the_disk, walk, write_json, write_label_map
 
 
 @pytest.mark.parametrize("name", ["a.json", "x" * 250 + ".json", "ü" * 120 + ".nii.gz", os.fsdecode(b"\xff\xfe.json")])
@@ -108,3 +108,17 @@ def test_a_full_disk_and_a_gone_mount_are_of_the_disk_also_as_a_cause():
     assert is_of_the_disk(wrapped)
     assert not is_of_the_disk(FileNotFoundError(errno.ENOENT, "No such file"))
     assert not is_of_the_disk(CaseError("broken"))
+
+
+def test_a_file_is_not_called_missing_when_its_mount_is_gone(tmp_path, monkeypatch):
+    path = tmp_path / "scan.nii"
+    path.touch()
+    assert is_file(path)
+    assert not any(map(is_file, (tmp_path, tmp_path / "none", tmp_path / ("n" * 300), "with\0zero")))
+
+    def gone(name, *_, **__):
+        raise OSError(errno.ESTALE, "Stale file handle", str(name))
+
+    monkeypatch.setattr(os, "stat", gone)
+    with pytest.raises(OSError, match="Stale file handle"):
+        is_file(path)

@@ -9,6 +9,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
+from monai.handlers import LrScheduleHandler
+from monai.optimizers import WarmupCosineSchedule
 from monai.transforms import Compose, RandGaussianNoised
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
@@ -43,6 +45,49 @@ def test_a_resumed_training_ends_like_an_uninterrupted_one(tmp_path):
     assert torch.equal(second.network.weight, whole.network.weight)
     assert second.optimizer.param_groups[0]["lr"] == whole.optimizer.param_groups[0]["lr"] == 0.1 * 0.5**2
     assert not (tmp_path / "resume.pt").exists(), "a later training would go on from it"
+
+
+@pytest.mark.parametrize("batch_size", [1, 6])
+def test_a_training_that_goes_on_with_other_steps_an_epoch_does_the_epochs_that_are_left(batch_size, tmp_path):
+    """As with another number of processes: two of four epochs in 3 steps each, the others in 6 steps or in 1."""
+
+    def training(size):
+        network = torch.nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+        items = [{"image": torch.ones(3), "label": torch.ones(1)} for _ in range(6)]
+        loader = DataLoader(Dataset(items), 0, batch_size=size)
+        schedule = WarmupCosineSchedule(optimizer, warmup_steps=len(loader), t_total=4 * len(loader))
+        objects = {"model": network, "optimizer": optimizer, "schedule": schedule}
+        trainer = SupervisedTrainer(
+            device=torch.device("cpu"),
+            max_epochs=4,
+            train_data_loader=loader,
+            network=network,
+            optimizer=optimizer,
+            loss_function=torch.nn.MSELoss(),
+            train_handlers=[LrScheduleHandler(schedule, False, epoch_level=False)],
+            decollate=False,
+        )
+        Resume(tmp_path / "resume.pt", objects).attach(trainer)
+        return trainer, schedule
+
+    trainer, _ = training(2)
+
+    @trainer.on(Events.EPOCH_STARTED(once=3))
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    trainer, schedule = training(batch_size)
+    rates = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: rates.append(trainer.optimizer.param_groups[0]["lr"]))
+    trainer.run()
+    steps = 6 // batch_size
+    assert (trainer.state.epoch, trainer.state.iteration, schedule.last_epoch) == (4, 4 * steps, 4 * steps)
+    # A cosine over the three epochs after the warm-up: a third of it is done, and its last step is the end.
+    progress = [(steps + step) / (3 * steps) for step in range(1, 2 * steps + 1)]
+    assert rates == pytest.approx([0.5 * (1 + np.cos(np.pi * share)) for share in progress])
 
 
 def test_what_fails_at_the_end_does_not_cost_the_training(tmp_path):

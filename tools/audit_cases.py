@@ -36,7 +36,7 @@ from abdoseg.threads import in_threads
 from tools.faults import reason_of
 
 logger = logging.getLogger(__name__)
-VERSION = 2  # of the checks; a finding of another version is made anew
+VERSION = 3  # of the checks; a finding of another version is made anew
 
 
 def examine_all(candidates: list[dict], output: Path, num_threads: int) -> Iterator[tuple[dict, dict]]:
@@ -64,7 +64,8 @@ def _finding(case: dict, output: Path) -> dict:
     except Exception as error:  # any fault of one case must not cost the others theirs
         logger.debug("%s failed", case["image"], exc_info=True)
         return {"faults": [asdict(Fault("unreadable", case["image"], reason_of(error, case["image"])))], "copies": {}}
-    write_json(path, finding)
+    if all(fault["kind"] != "unreadable" for fault in finding["faults"]):  # that may pass: rights, a disk, memory
+        write_json(path, finding)
     return finding
 
 

@@ -32,7 +32,7 @@ def sole_user(folder: str | os.PathLike) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK_FILE).open("a+") as file:
         deadline = time.monotonic() + GRACE_SECONDS
-        while not (held := _is_held(file)):
+        while (held := _is_held(file)) is False:
             file.seek(0)
             holder = file.read().strip() or "another process"
             if not _has_died(holder) or time.monotonic() > deadline:

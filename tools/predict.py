@@ -191,7 +191,7 @@ def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor
         with (
             Progress(total=len(names), desc="label", unit="scan", disable=hidden) as bar,
             ranks.gathering(note) as hand_over,
-            predictor.memory(),
+            predictor.memory() if predictor else nullcontext(),  # a process may have no share
         ):
             stream(
                 ranks.share(names),
@@ -229,6 +229,7 @@ def _begin(folder: Path, predictor, bundle: str, scans: Mapping, targets: Mappin
         "key": predictor.key,
         "engine": predictor.engine,
         "versions": versions(),
+        **({"classes": predictor.classes} if predictor.classes else {}),  # an imported model may know a few alone
         "scans": dict(sorted(states.items())),  # whatever was labeled in which call
         "seconds": kept,
         "failed": {name: reason for name, reason in failed.items() if same and name not in targets},

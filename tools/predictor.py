@@ -39,6 +39,7 @@ class Predictor:
     checkpoint : the file that the weights came from.
     sha256 : its hash.
     engine : what runs the networks, "torch" or "openvino".
+    classes : ids of the classes that the weights can find; None: all that the bundle has.
     key : hash of all that decides a label map beside the scan: weights, architecture, config, overrides and engine.
 
     Raises
@@ -78,6 +79,8 @@ class Predictor:
         self.sha256 = file_hash(self.checkpoint)
         beside = self.checkpoint.with_name(ARCHITECTURE_FILE)
         architecture = beside.read_text() if beside.exists() else ""
+        imported = (json.loads(architecture).get("plan") or {}).get("imported") if architecture else None
+        self.classes = sorted({*imported["class_ids"]} - {0}) if imported else None
         settings = json.dumps(dict(overrides), sort_keys=True, default=str) + architecture
         self.key = hashlib.sha256(
             f"{self.sha256} {self.engine} {settings} ".encode() + b"".join(path.read_bytes() for path in configs)

@@ -13,7 +13,7 @@ from monai.data import MetaTensor, NibabelReader
 from monai.transforms import LoadImaged, Transform
 from monai.utils import ensure_tuple
 
-from abdoseg.files import CaseError, first_line, is_of_the_disk
+from abdoseg.files import CaseError, first_line, is_file, is_of_the_disk
 from abdoseg.label_maps import LONGEST_M, as_label_map, grid_difference, has_meaning, open_image
 from abdoseg.nifti import scan_voxels
 from abdoseg.transforms.geometry import affine_of, empty_image, file_name_of, spacing_of
@@ -64,7 +64,7 @@ class LoadScand(LoadImaged):
             path = data[key]
             if not isinstance(path, str | Path):
                 continue
-            if not os.path.isfile(path):  # a pipe would never end
+            if not is_file(path):  # a pipe would never end
                 raise CaseError(f"{path}: there is no such file; the {key} must be an existing NIfTI file.")
             if str(path).endswith((".nii", ".nii.gz")):
                 open_image(path)  # what its header declares may be more than the file can hold

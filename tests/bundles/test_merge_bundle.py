@@ -129,6 +129,15 @@ def test_datalist_keeps_what_a_person_drew_and_names_the_merged_labels(data):
     assert content["excluded"] == [{"id": "0009", "reason": "broken"}]
 
 
+def test_an_organ_that_the_teacher_does_not_know_stays_unknown(data):
+    """An imported model without pancreas: where nobody drew one, nobody knows of it."""
+    (data / "pseudo" / "manifest.json").write_text(json.dumps({"classes": [1, 2, 3], "seconds": {}}))
+    weak, _, strong = load_cases(merger(data).run()["datalist"])
+    assert (weak["annotated_classes"], weak["filled_classes"]) == ([14], [1, 2, 3])
+    assert known_classes(weak) == [1, 2, 3, 14]
+    assert known_classes(strong) == list(range(1, 14))
+
+
 def test_summaries_count_voxels_by_class(data):
     merger(data).run()
     classes = json.loads((data / "out" / "summary" / "0001.json").read_text())["classes"]

@@ -1,6 +1,7 @@
 """An imported model labels scans as nnunetv2 itself does, whatever way they are stored and resampled."""
 
 import copy
+import json
 from functools import cache, partial
 from pathlib import Path
 
@@ -98,6 +99,7 @@ def test_labels_of_a_whole_scan(name, tmp_path, monkeypatch):
     out = tmp_path / "ours"
     predict(TEACHER, str(tmp_path / "scans"), str(out), weights=str(tmp_path / "weights"), components=None, amp=False)
 
+    assert json.loads((out / "manifest.json").read_text())["classes"] == sorted({*OURS.values()} - {0})
     theirs = np.asarray(nib.load(tmp_path / "theirs" / "case.nii.gz").dataobj).astype(int)
     found = np.asarray(nib.load(out / "case.nii.gz").dataobj)
     assert found.shape == theirs.shape

@@ -1,5 +1,7 @@
 """A work folder has one user at a time, also when that one was killed."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -70,3 +72,13 @@ def test_an_error_inside_comes_out_and_frees_the_folder(tmp_path):
         raise OSError("no space")
     with sole_user(tmp_path):
         pass
+
+
+def test_where_the_file_system_knows_no_locks_work_goes_on(tmp_path, monkeypatch):
+    def unknown(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with sole_user(tmp_path), sole_user(tmp_path):
+        (tmp_path / "done").touch()
+    assert (tmp_path / "done").exists()

@@ -106,7 +106,8 @@ def test_labels_that_a_killed_call_had_not_told_of_yet_are_not_taken_for_those_o
     folder, found = tmp_path / "out", find_scans(scans)
     targets = {name: folder / f"{name}.nii.gz" for name in found}
     first, other = (
-        SimpleNamespace(key=key, checkpoint=f"{key}/model.pt", sha256=key, engine="torch") for key in ("first", "other")
+        SimpleNamespace(key=key, checkpoint=f"{key}/model.pt", sha256=key, engine="torch", classes=None)
+        for key in ("first", "other")
     )
     _begin(folder, first, FINE_SEG, found, targets, False)
     for target in targets.values():
@@ -213,3 +214,9 @@ def test_the_manifest_of_many_scans_is_seldom_written_anew_and_whole_at_the_end(
     done = 2000 if stop is None else stop
     assert entries == [*range(20, done, 20), done]
     assert list(json.loads((tmp_path / "manifest.json").read_text())["seconds"]) == list(scans)[:done]
+
+
+def test_a_process_without_a_share_of_the_scans_needs_no_network(tmp_path):
+    """Of eight processes that share three scans, five have none."""
+    _label(Alone(), [], {}, None, tmp_path, {})
+    assert list(tmp_path.iterdir()) == []

@@ -58,8 +58,12 @@ class Resume:
                 by_steps = state[name].get("last_epoch") == state["iteration"]
                 if by_steps and iteration != state["iteration"]:
                     target.last_epoch = iteration
-                else:
-                    target.load_state_dict(state[name])
+                    continue
+                rates = getattr(target, "base_lrs", None)
+                target.load_state_dict(state[name])
+                if rates != getattr(target, "base_lrs", None):
+                    told = f"{self.path}: goes on with its learning rate, {target.base_lrs[0]:g}, not {rates[0]:g}"
+                    logger.warning("%s; delete it to start anew.", told)
         except (KeyError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
             raise CaseError(f"{self.path} is of another training ({error}); delete it to start anew.") from error
         engine.state.epoch = state["epoch"]

@@ -90,6 +90,15 @@ def test_a_training_that_goes_on_with_other_steps_an_epoch_does_the_epochs_that_
     assert rates == pytest.approx([0.5 * (1 + np.cos(np.pi * share)) for share in progress])
 
 
+def test_a_learning_rate_that_has_no_effect_on_a_resumed_training_is_told(tmp_path, caplog):
+    trained = Training()
+    trained.resume(tmp_path / "resume.pt").store(trained.trainer())
+    other = Training()
+    other.scheduler.base_lrs = [0.5]
+    other.resume(tmp_path / "resume.pt").load(other.trainer())
+    assert "resume.pt: goes on with its learning rate, 0.1, not 0.5; delete it to start anew." in caplog.text
+
+
 def test_what_fails_at_the_end_does_not_cost_the_training(tmp_path):
     class Tracker:
         """A handler behind the state's, whose server is gone when the training has ended."""

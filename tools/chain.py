@@ -9,6 +9,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+import yaml
+
 from abdoseg.datalist import load_cases
 from abdoseg.files import CaseError, glob, write_json
 from tools.layout import find_cases
@@ -56,7 +58,8 @@ class Stage:
     cases : ``{"path": datalist, "section", "kind", "labeled"}``, or ``{"path", "family"}``: cases with a tumor in
         that family of hosts; without one such case the stage is skipped; with ``"absent": true`` if there is one.
     outputs : files that must be there when it is done.
-    state : files and folders that go when the stage's definition has changed: they must not be resumed.
+    state : files and folders that go when the stage's definition has changed, of trainings aside: they must not be
+        resumed.
     inputs : folders of files from outside of the chain that decide the result, too.
     """
 
@@ -87,7 +90,7 @@ class Stage:
         definition = {name: value for name, value in self.__dict__.items() if name != "inputs"}
         digest = hashlib.sha256(json.dumps(definition, sort_keys=True, default=str).encode())
         for path in self.config_files():
-            digest.update(path.read_bytes())
+            digest.update(_parsed(path.read_bytes()))
         for path in map(Path, self.inputs):
             digest.update(_listing(path).encode())
         for stage in self.after:
@@ -112,6 +115,12 @@ class Stage:
         kind = f"{query['kind']} " if query.get("kind") else ""
         has = "has" if absent else "has no"
         return f"the data set {has} {kind}cases in section '{query['section']}'{' with a label' * labeled}"
+
+
+@cache
+def _parsed(config: bytes) -> bytes:
+    """What a config says, without comments and layout, which decide nothing."""
+    return json.dumps(yaml.load(config, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), default=str).encode()
 
 
 def _listing(folder: Path) -> str:

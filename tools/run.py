@@ -231,12 +231,26 @@ def _do(
 
 
 def _forget(stage: Stage) -> None:
-    """Remove what an earlier definition of the stage has left behind: it must not be resumed."""
+    """Remove what an earlier definition of the stage has left behind: it must not be resumed.
+
+    What was trained, for days on a GPU perhaps, is put aside: it gets the ending .before, one generation of it.
+    """
     for path in map(Path, stage.state):
-        if path.is_dir():
-            shutil.rmtree(path)
+        trained = path / "model.pt" if path.is_dir() else path
+        if stage.run == "training" and trained.is_file():
+            aside = path.with_name(f"{path.name}.before")
+            _remove(aside)
+            path.rename(aside)
+            print(f"{stage.name}: data or settings have changed; what was trained before is kept as {aside}")
         else:
-            path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _tracker(tracking: str | None, chain: str, work_dir: Path, options: dict):

@@ -142,6 +142,8 @@ def test_config_files_are_those_of_the_bundle_or_ones_own(tmp_path, monkeypatch)
         stage = Stage("fine", bundle="fine_seg", run="training", configs=("train.yaml", name))
         assert stage.config_files() == [base, overlay]
     before = stage.key({}, "")
+    overlay.write_text("# how long\nmax_epochs:   1   # very short")
+    assert stage.key({}, "") == before
     overlay.write_text("max_epochs: 2")
     assert stage.key({}, "") != before
     overlay.unlink()

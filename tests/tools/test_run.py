@@ -13,8 +13,10 @@ from abdoseg.datalist import load_cases
 from tests.tools.small_data import FINE, FIVE, ORGANS, OVERLAYS, save_data_set, truncate
 from tests.zoo.packing import unpacked
 from tools.__main__ import main
+from tools.chain import Stage
 from tools.lock import LOCK_FILE
 from tools.pipeline import PIPELINES
+from tools.run import _forget
 
 ROOT = Path(__file__).parents[2]
 ARMS = ["teacher", "student"]
@@ -234,3 +236,22 @@ def test_a_data_set_without_test_scans_skips_their_stages_and_still_gets_a_repor
     assert "No scores: no scan with truth was labeled." in told
     assert manifests(tmp_path / "work")["score_student"]["status"] == "skipped"
     assert (tmp_path / "work" / "report" / "index.html").exists()
+
+
+def test_what_was_trained_is_put_aside_and_not_deleted_when_settings_change(tmp_path, capsys):
+    weights, resume, labels = tmp_path / "weights", tmp_path / "resume.pt", tmp_path / "labels"
+    training = Stage("teacher", bundle="teacher_nnunet", run="training", state=(str(weights), str(resume)))
+    for folder, name in ((weights, "model.pt"), (labels, "a.nii.gz")):
+        folder.mkdir()
+        (folder / name).write_text("first")
+    _forget(training)
+    assert (tmp_path / "weights.before" / "model.pt").read_text() == "first"
+    assert f"what was trained before is kept as {tmp_path / 'weights.before'}" in capsys.readouterr().out
+    weights.mkdir()
+    (weights / "architecture.json").touch()  # another training that has only begun takes the place of none
+    resume.write_text("half-way")
+    _forget(training)
+    assert (tmp_path / "weights.before" / "model.pt").read_text() == "first"
+    assert (tmp_path / "resume.pt.before").read_text() == "half-way"
+    _forget(Stage("predict", tool="predict", state=(str(labels),)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["resume.pt.before", "weights.before"]

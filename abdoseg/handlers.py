@@ -12,13 +12,14 @@ from monai.engines.utils import IterationEvents
 from monai.handlers import MLFlowHandler, StatsHandler
 
 from abdoseg.datalist import case_id
-from abdoseg.files import atomic_path, write_json
+from abdoseg.files import CaseError, atomic_path, write_json
 from abdoseg.labels import CLASS_IDS
 from abdoseg.metrics import score_label_maps, summarize
 from abdoseg.resuming import LastWeights
 from abdoseg.transforms import affine_of, file_name_of
 
 logger = logging.getLogger(__name__)
+MOST_LOST = 50  # a scaler that halves at each of so many steps has long left the range of float16 behind
 
 
 def step_loss(output: dict | list[dict]) -> float:
@@ -29,15 +30,24 @@ def step_loss(output: dict | list[dict]) -> float:
 class ClipGradients:
     """Clip the gradient's norm before each optimizer step (nnU-Net: 12); MONAI's trainer has no switch for it.
 
-    Attach it to the handlers of a ``SupervisedTrainer``; with mixed precision the gradients are unscaled first.
+    Attach it to the handlers of a ``SupervisedTrainer``; with mixed precision the gradients are unscaled first. A step
+    whose gradients are not finite is left out, as the scaler of mixed precision on CUDA devices does; one such step
+    would make a NaN of every weight. Where no step is left, the training ends: ignite's ``TerminateOnNan`` would end it
+    at the first.
 
     Parameters
     ----------
     max_norm : Euclidean norm of all gradients together, at most.
+
+    Raises
+    ------
+    CaseError
+        When called, after ``MOST_LOST`` steps in a row whose gradients are not finite.
     """
 
     def __init__(self, max_norm: float) -> None:
         self.max_norm = max_norm
+        self.lost = 0
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
@@ -46,7 +56,19 @@ class ClipGradients:
         if engine.scaler is not None:
             engine.scaler.unscale_(engine.optimizer)
         parameters = [parameter for group in engine.optimizer.param_groups for parameter in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, self.max_norm)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_norm)
+        if torch.isfinite(norm):
+            self.lost = 0
+            return
+        self.lost += 1
+        if self.lost == MOST_LOST:
+            raise CaseError(
+                f"Epoch {engine.state.epoch}: the gradients of {MOST_LOST} steps in a row are NaN or infinite; lower "
+                "learning_rate, turn half precision off (amp: false), or look for scans with absurd values."
+            )
+        if engine.scaler is None:
+            engine.optimizer.zero_grad(set_to_none=True)
+        logger.warning("Epoch %d: a step whose gradients are not finite is left out.", engine.state.epoch)
 
 
 class LearningCurve:

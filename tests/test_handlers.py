@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.handlers import StatsHandler
 
+from abdoseg.files import CaseError
 from abdoseg.handlers import ClipGradients, FlareScores, LearningCurve, ProgressiveResize, handlers_of_rank
 from abdoseg.resuming import BestWeights, LastWeights
 from tests.trainings import Training
@@ -38,6 +39,28 @@ def test_clipping_sees_the_gradient_without_the_scale_of_mixed_precision():
     clipped = steep().step(ClipGradients(12), scaler=scaler)
     assert scaler.get_scale() == 1024, "the step was taken"
     assert clipped.norm().item() == pytest.approx(12, rel=1e-3)
+
+
+def test_a_step_without_finite_gradients_is_left_out(caplog):
+    """One case in four whose label is no number costs its step, and no weight; the steps before and after count."""
+    training, without = Training(), Training()
+    for data in (training.data, without.data):
+        data.extend(data[:2])  # three steps
+    training.data[2:4] = [{**case, "label": torch.full((1,), float("nan"))} for case in training.data[2:4]]
+    del without.data[2:4]
+    for each in (training, without):
+        each.trainer(ClipGradients(12)).run()
+    assert torch.equal(training.network.weight, without.network.weight)
+    assert "Epoch 1: a step whose gradients are not finite is left out." in caplog.text
+
+
+def test_a_training_without_finite_gradients_ends(monkeypatch):
+    monkeypatch.setattr("abdoseg.handlers.MOST_LOST", 4)
+    training = Training(max_epochs=3)
+    for case in training.data:
+        case["label"] = torch.full((1,), float("inf"))
+    with pytest.raises(CaseError, match=r"Epoch 2: the gradients of 4 steps in a row .* lower learning_rate"):
+        training.trainer(ClipGradients(12)).run()
 
 
 def rows_of(path):

@@ -42,6 +42,9 @@ def find_config(name: str, folder: Path) -> Path:
     return found
 
 
+CONFIG_ENDINGS = (".yaml", ".yml", ".json")
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of a chain: a command of ``tools`` or a run id of a bundle.
@@ -90,7 +93,8 @@ class Stage:
         definition = {name: value for name, value in self.__dict__.items() if name != "inputs"}
         digest = hashlib.sha256(json.dumps(definition, sort_keys=True, default=str).encode())
         for path in self.config_files():
-            digest.update(_parsed(path.read_bytes()))
+            content = path.read_bytes()
+            digest.update(_parsed(content) if path.suffix in CONFIG_ENDINGS else content)  # weights may be among them
         for path in map(Path, self.inputs):
             digest.update(_listing(path).encode())
         for stage in self.after:
@@ -120,7 +124,11 @@ class Stage:
 @cache
 def _parsed(config: bytes) -> bytes:
     """What a config says, without comments and layout, which decide nothing."""
-    return json.dumps(yaml.load(config, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), default=str).encode()
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(config)  # yaml.safe_load takes ten times as long
+    try:
+        return json.dumps(loader.get_single_data(), default=str).encode()
+    finally:
+        loader.dispose()
 
 
 def _listing(folder: Path) -> str:

@@ -14,14 +14,16 @@ FOR_TRAINING = ("ignite", "mlflow", "pandas", "matplotlib", "sklearn")
 def quick_imports() -> Iterator[None]:
     """Within the block, MONAI is imported as if `FOR_TRAINING` were not installed; afterwards they can be imported.
 
-    MONAI itself does without them as long as the process lives. Hence only a process of ``python -m tools`` leaves them
-    out, which is over after its command, and none that has imported MONAI.
+    MONAI itself does without them as long as the process lives. Hence only a process of ``python -m tools predict``
+    leaves them out, which is over after it, and none that has imported MONAI. A chain that goes on with labeling scans
+    (``python -m tools run``) may have a training to do afterwards.
 
     Meanwhile nobody looks for garbage, nor later in what was imported: of a million objects hardly one goes before the
     process does, and to go through them again and again takes a second.
     """
     main = getattr(sys.modules["__main__"], "__spec__", None)
-    if main is None or main.name != "tools.__main__" or "monai" in sys.modules:
+    command = (getattr(main, "name", None), *sys.argv[1:2])
+    if command != ("tools.__main__", "predict") or "monai" in sys.modules:
         yield
         return
     left_out = [name for name in FOR_TRAINING if name not in sys.modules]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import mlflow
+import pytest
 
 from tests.tools.small_data import STUDENT, save_scan, save_weights
 from tools.chain import BUNDLES
@@ -43,6 +44,21 @@ def test_what_was_left_out_can_still_be_imported(tmp_path):
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'out' / 'mlruns.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("fine_seg").experiment_id])
     assert run.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(("command", "left_out"), [("predict", True), ("run", False), ("starter", False)])
+def test_a_chain_that_begins_with_labeling_can_train_afterwards(command, left_out):
+    """Resumed where scans were being labeled, it imports MONAI in `predict` first."""
+    code = (
+        "import importlib.machinery, sys, tools.quick_imports as q\n"
+        "sys.modules['__main__'].__spec__ = importlib.machinery.ModuleSpec('tools.__main__', None)\n"
+        "with q.quick_imports():\n    import monai.handlers\n"
+        "from monai.handlers import MeanDice\nMeanDice(include_background=False)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, command], cwd=BUNDLES.parent, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode != 0) == left_out, done.stderr
 
 
 def test_no_other_process_leaves_anything_out():

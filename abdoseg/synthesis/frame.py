@@ -9,6 +9,12 @@ from abdoseg.synthesis.anatomy import Anatomy
 
 VIEWS = ("patch", "organs", "scan")
 ELSEWHERE = 0.1  # share of patches anywhere in the body: a window may lie in the chest or in the pelvis
+# A network that sees a few anatomies whole learns where in the image an organ ends, and misses what reaches further,
+# above all in scans so short that they are stretched. Shares of frames, and of the length that these keep (x, y, z):
+LOOSE = 0.5  # of the boxes of organs, which then hold a part of them or more
+LOOSE_LENGTH = ((0.7, 0.7, 0.4), (1.2, 1.2, 1.2))
+SHORT = 0.4  # of the scans
+SHORT_LENGTH = (0.4, 1.0)
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,9 @@ def draw_frame(
     anatomy : the patient before any deformation.
     view : "patch": a grid of ``spacing``, its middle somewhere between the lowest and the highest organ, in one of ten
         scans anywhere in the body. "organs": all organs and about ``margin_mm`` around them, stretched to ``size`` as
-        the fine student sees them; one scan in five ends within the organs. "scan": the body and some air, from below
-        the organs to above them, stretched.
+        the fine student sees them, or, every other time, a part of that, 0.7 to 1.2 times as long and wide and 0.4 to
+        1.2 times as high. "scan": the body and some air, from below the organs to above them, stretched; two scans in
+        five are 0.4 to 1 times as high.
     size : voxels (x, y, z); None, not for patches: as many as the spacing asks for.
     spacing : mm; for patches, varied by 10 %; for the other views, where there is no size.
     scale : the patient's size relative to the anatomy along (x, y, z), as the shape will have it.
@@ -98,10 +105,8 @@ def _draw_organs(rng, anatomy: Anatomy, margin_mm: float) -> np.ndarray:
     low, high = anatomy.organs_box
     low = low - np.maximum(rng.normal(margin_mm, 10, 3), -5)
     high = high + np.maximum(rng.normal(margin_mm, 10, 3), -5)
-    cut = rng.random(2) < 0.1
-    length = high[2] - low[2]
-    shares = rng.uniform(0.05, 0.35, 2) * cut
-    low[2], high[2] = low[2] + shares[0] * length, high[2] - shares[1] * length
+    if rng.random() < LOOSE:
+        low, high = _draw_part(rng, low, high, rng.uniform(*LOOSE_LENGTH))
     return np.stack([low, high])
 
 
@@ -115,4 +120,12 @@ def _draw_scan(rng, anatomy: Anatomy) -> np.ndarray:
     organs = anatomy.organs_box[:, 2]
     bottom = max(low[2], organs[0] - rng.uniform(-20, 150))
     top = min(high[2], organs[1] + rng.uniform(-15, 120))
+    if rng.random() < SHORT:
+        bottom, top = _draw_part(rng, bottom, top, rng.uniform(*SHORT_LENGTH))
     return np.stack([[*(middle[:2] - wide + shift), bottom], [*(middle[:2] + wide + shift), top]])
+
+
+def _draw_part(rng, low, high, share):
+    """An interval of ``share`` times the length of another, anywhere in it; around it where the share is above 1."""
+    start = low + rng.random(np.shape(low)) * (1 - share) * (high - low)
+    return start, start + share * (high - low)

@@ -20,6 +20,7 @@ from tools.report_figures import PLANE_AXIS, PLANES, WINDOW_HU, cut, telling_sli
 logger = logging.getLogger(__name__)
 MOST_VOXELS = 200  # along an axis; longer ones are thinned out
 HEIGHT = 240
+WIDEST = 400
 GAP = 8
 OPACITY = 0.5
 
@@ -92,7 +93,10 @@ def _labels_on(shape: tuple[int, ...], affine: np.ndarray, case: dict) -> np.nda
 def plane_picture(
     gray: np.ndarray, labels: np.ndarray, spacing: tuple[float, ...], plane: str, index: int
 ) -> np.ndarray:
-    """Give one slice in color, (HEIGHT, width, 3) uint8, one mm as long in both directions."""
+    """Give one slice in color, (HEIGHT, width, 3) uint8, one mm as long in both directions.
+
+    Black above and below what would be wider than WIDEST at that height: coronal slices of short scans.
+    """
     picture = np.repeat(cut(gray, plane, index)[..., None], 3, axis=2)
     drawn = cut(labels, plane, index)
     colors = np.zeros((HIGHEST_ID + 1, 3))
@@ -100,7 +104,10 @@ def plane_picture(
         colors[class_id] = np.divide(COLORS[class_id], 255)
     picture = np.where(drawn[..., None] > 0, (1 - OPACITY) * picture + OPACITY * colors[drawn], picture)
     across, up = np.delete(spacing, PLANE_AXIS[plane]) * picture.shape[1::-1]
-    width = int(np.clip(round(HEIGHT * across / up), 2 * GAP, 4 * HEIGHT))
-    rows = np.arange(HEIGHT) * picture.shape[0] // HEIGHT
+    scale = min(HEIGHT / up, WIDEST / across)
+    height, width = max(1, round(up * scale)), max(2 * GAP, round(across * scale))
+    rows = np.arange(height) * picture.shape[0] // height
     columns = np.arange(width) * picture.shape[1] // width
-    return (255 * picture[rows][:, columns]).astype(np.uint8)
+    above = (HEIGHT - height) // 2
+    padding = ((above, HEIGHT - height - above), (0, 0), (0, 0))
+    return np.pad((255 * picture[rows][:, columns]).astype(np.uint8), padding)

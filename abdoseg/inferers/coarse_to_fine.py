@@ -1,6 +1,7 @@
 """Inferer of paper A: find the abdomen on a coarse grid of the whole scan, then segment that region on a fine one."""
 
 import logging
+import math
 from collections.abc import Sequence
 
 import torch
@@ -24,8 +25,10 @@ class CoarseToFineInferer(Inferer):
     """Raw volume in, label map out, by two networks in one container.
 
     The coarse labels, cleaned by components, give a box; the box plus a margin is the region of interest; the fine
-    network labels it; what lies outside is background. Where the container has no coarse network, or that finds
-    nothing, the region of interest is the whole volume (the paper's code fails on an empty mask, papers-spec.md 7.2).
+    network labels it; what lies outside is background. A scan in which the coarse network finds next to nothing shows
+    no abdomen: it is not labeled, because the fine network, stretched over a head, sees organs there. (The paper's code
+    fails on an empty mask, papers-spec.md 7.2.) Where the container has no coarse network, or ``abdomen_min_ml`` is 0
+    and that finds nothing, the region of interest is the whole volume.
 
     Parameters
     ----------
@@ -38,6 +41,7 @@ class CoarseToFineInferer(Inferer):
     amp : "auto", True or False, see `abdoseg.inferers.precision.takes_half`.
     coarse_hu_window : (lower, upper) in HU, of the coarse network; None: ``hu_window``.
     engine : runs the networks; None: PyTorch in the precision of ``amp``.
+    abdomen_min_ml : least volume in mL of all that the coarse network finds, cleaned, in a scan that is labeled.
     """
 
     def __init__(
@@ -51,8 +55,10 @@ class CoarseToFineInferer(Inferer):
         amp: bool | str = "auto",
         coarse_hu_window: Sequence[float] | None = None,
         engine: Engine | None = None,
+        abdomen_min_ml: float = 0.0,
     ) -> None:
         super().__init__()
+        self.abdomen_min_ml = abdomen_min_ml
         self.coarse_size = tuple(int(n) for n in coarse_size)
         self.fine_size = tuple(int(n) for n in fine_size)
         self.margin_mm = margin_mm
@@ -78,6 +84,8 @@ class CoarseToFineInferer(Inferer):
 
         def label_case(volume: torch.Tensor, spacing, name: str, labels: torch.Tensor) -> None:
             box = self.region_of_interest(volume, spacing, container.coarse, name)
+            if box is None:
+                return
             crop = volume[(slice(None), *box)]
             logits = student_logits(crop, container.fine, self.fine_size, self.hu_window, self.engine)
             found = restore_labels(logits, crop.shape[1:])
@@ -86,8 +94,10 @@ class CoarseToFineInferer(Inferer):
 
         return label_batch(inputs, label_case)
 
-    def region_of_interest(self, volume: torch.Tensor, spacing, coarse: torch.nn.Module | None, name: str) -> Box:
-        """Give the box of the scan that the fine network sees.
+    def region_of_interest(
+        self, volume: torch.Tensor, spacing, coarse: torch.nn.Module | None, name: str
+    ) -> Box | None:
+        """Give the box of the scan that the fine network sees, None where there is no abdomen.
 
         Parameters
         ----------
@@ -102,6 +112,15 @@ class CoarseToFineInferer(Inferer):
         logits = student_logits(volume, coarse, self.coarse_size, self.coarse_hu_window, self.engine)
         coarse_spacing = resized_spacing(spacing, shape, self.coarse_size)
         labels = clean_labels(best_channel(logits[None])[0], coarse_spacing, self.coarse_components)
+        found_ml = labels.count_nonzero().item() * math.prod(coarse_spacing) / 1000
+        if found_ml < self.abdomen_min_ml:
+            told = name, found_ml, self.abdomen_min_ml
+            logger.warning(
+                "%s: the coarse network finds %.1f mL of organs, less than %g: no abdomen, nothing is labeled. "
+                "abdomen_min_ml 0 labels such scans too.",
+                *told,
+            )
+            return None
         found = foreground_box(labels)
         if found is None:
             logger.warning("%s: the coarse network found nothing; the whole volume is segmented.", name)

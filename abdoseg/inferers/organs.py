@@ -16,6 +16,7 @@ def organ_inferer_for(
     components: ComponentRules | None = ComponentRules(),  # noqa: B008 (frozen)
     amp: bool | str = "auto",
     engine: Engine | None = None,
+    abdomen_min_ml: float = 0.0,
     **sliding,
 ) -> Inferer:
     """Give the inferer that fits the organ network of a cascade.
@@ -23,7 +24,7 @@ def organ_inferer_for(
     Parameters
     ----------
     architecture : of the organs: kind "nnunet" (an organ plan, as in paper B) or "coarse_to_fine" (paper A's student).
-    margin_mm : of a student, see `CoarseToFineInferer`.
+    margin_mm, abdomen_min_ml : of a student, see `CoarseToFineInferer`.
     components : rules for the organ labels; None keeps every voxel, as paper B does.
     amp, engine : see `PlanInferer`.
     sliding : further options of `PlanInferer`, for an organ plan.
@@ -48,5 +49,6 @@ def organ_inferer_for(
             amp=amp,
             coarse_hu_window=coarse["hu_window"],
             engine=engine,
+            abdomen_min_ml=abdomen_min_ml,
         )
     raise ValueError(f"The cascade's organ network is of kind {kind!r}. Use 'nnunet' or 'coarse_to_fine'.")

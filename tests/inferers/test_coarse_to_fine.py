@@ -96,6 +96,17 @@ def test_empty_coarse_mask_falls_back_to_the_whole_volume(caplog):
     assert np.array_equal(labels, volume > 0)
 
 
+def test_a_scan_without_enough_of_an_abdomen_is_not_labeled(caplog):
+    volume = blocks(SHAPE, [LIVER])  # 10^3 voxels of 8 mm^3: 8 mL
+    network = CoarseToFineNetwork(Thresholds(LABELS), Thresholds(LABELS))
+    assert np.array_equal(infer(volume, network, fine_size=(20, 20, 20), abdomen_min_ml=7.9), volume > 0)
+    with caplog.at_level(logging.WARNING):
+        assert not infer(volume, network, fine_size=(20, 20, 20), abdomen_min_ml=8.1).any()
+        assert not infer(volume, CoarseToFineNetwork(Nothing(), Thresholds(LABELS)), abdomen_min_ml=8.1).any()
+    assert "scan_0000.nii.gz: the coarse network finds 8.0 mL of organs, less than 8.1: no abdomen" in caplog.text
+    assert "finds 0.0 mL" in caplog.text
+
+
 def test_without_a_coarse_network_the_roi_is_the_whole_volume():
     fine = Recorder(LABELS)
     volume = blocks(SHAPE, [LIVER, STRAY])

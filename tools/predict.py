@@ -6,6 +6,8 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
+from tqdm.contrib.logging import logging_redirect_tqdm
+
 from abdoseg.files import CaseError, is_of_the_disk, write_json
 from abdoseg.ranks import Alone, Ranks, join
 from tools.chain import check_tracking, find_config, read_manifest, versions
@@ -41,9 +43,9 @@ def predict(
 
     A scan that cannot be read or labeled is set aside by name with its reason, the rest goes on (exit code 1).
     While one scan is labeled, the next is read and the one before is written. OUTPUT/manifest.json tells weights,
-    versions, and the seconds that each scan's own reading, labeling and writing took; as those of neighbors overlap,
-    their sum is more than the whole took. Started again, the command labels what is missing, and names the scans that
-    have changed since they were labeled.
+    versions, the scans in which nothing was found, and the seconds that each scan's own reading, labeling and writing
+    took; as those of neighbors overlap, their sum is more than the whole took. Started again, the command labels what
+    is missing, and names the scans that have changed since they were labeled.
     A DICOM series gets a DICOM SEG (ID.dcm) beside its label map, which lies on the same grid.
     Under torchrun, the processes share the scans that are still to label (docs/clusters.md).
 
@@ -105,6 +107,9 @@ def predict(
             _label(ranks, ranks.agree(list(todo)), todo, predictor, folder, manifest)
     failed = {name: reason for name, reason in manifest["failed"].items() if name in scans}
     print(f"{len(scans) - len(failed)} of {len(scans)} scans labeled: {output}")
+    if empty := [name for name in manifest["empty"] if name in scans]:
+        told = ", ".join(empty[:NAMED]) + ", ..." * (len(empty) > NAMED)
+        print(f"{len(empty)} of them without any label, named in {folder / 'manifest.json'}: {told}")
     return {"labeled": [name for name in scans if name not in failed], "failed": failed}
 
 
@@ -151,13 +156,19 @@ def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor
     scans : by name.
     """
     targets = {name: folder / f"{name}.nii.gz" for name in names}
+    empty: set[str] = set()
     unwritten = 0
     # Written after each of 100,000 cases, it would come to 100 GB.
     often = REWRITTEN * (len(names) + len(manifest.get("seconds", ())))
 
     def infer(name: str, prepared: tuple | None) -> tuple | None:
         bar.set_postfix_str(name)
-        return None if prepared is None else predictor.infer(prepared)
+        if prepared is None:
+            return None
+        labeled = predictor.infer(prepared)
+        if predictor.found_nothing(labeled):
+            empty.add(name)
+        return labeled
 
     def settle(passage: Passage) -> None:
         name, reason = passage.case, None
@@ -166,13 +177,15 @@ def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor
                 raise passage.error
             logger.debug("%s failed", scans[name], exc_info=passage.error)
             reason = reason_of(passage.error, scans[name])
-        hand_over((name, round(passage.seconds, 3), reason))
+        hand_over((name, round(passage.seconds, 3), reason, name in empty))
 
     def note(outcome: Sequence) -> None:
         nonlocal unwritten
-        name, seconds, reason = outcome
+        name, seconds, reason, is_empty = outcome
         if reason is None:
             manifest["seconds"][name] = seconds
+            if is_empty:
+                manifest["empty"].append(name)
         else:
             manifest["failed"][name] = reason
             bar.write(f"set aside: {reason}")
@@ -190,6 +203,7 @@ def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor
     try:
         with (
             Progress(total=len(names), desc="label", unit="scan", disable=hidden) as bar,
+            logging_redirect_tqdm([logging.getLogger("abdoseg")]),  # warnings on lines of their own, beside the bar
             ranks.gathering(note) as hand_over,
             predictor.memory() if predictor else nullcontext(),  # a process may have no share
         ):
@@ -232,6 +246,7 @@ def _begin(folder: Path, predictor, bundle: str, scans: Mapping, targets: Mappin
         **({"classes": predictor.classes} if predictor.classes else {}),  # an imported model may know a few alone
         "scans": dict(sorted(states.items())),  # whatever was labeled in which call
         "seconds": kept,
+        "empty": [name for name in earlier.get("empty", ()) if name in kept],  # labeled, with nothing found
         "failed": {name: reason for name, reason in failed.items() if same and name not in targets},
     }
     # Killed in between, the old label maps must not be taken for those of the new weights.

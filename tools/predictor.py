@@ -124,6 +124,10 @@ class Predictor:
         item["image"] = item["image"].to("meta")
         return item, postprocessing
 
+    def found_nothing(self, labeled: tuple) -> bool:
+        """Whether what `infer` gave has no label at all."""
+        return not labeled[0]["pred"].any()
+
     def write(self, labeled: tuple) -> None:
         """Bring the labels to the scan's own grid and write them."""
         item, postprocessing = labeled

@@ -52,6 +52,23 @@ def scans(tmp_path):
     return tmp_path / "scans"
 
 
+def test_scans_in_which_nothing_was_found_are_named(weights, scans, tmp_path, capsys):
+    out = tmp_path / "out"
+
+    def empty(**options) -> list[str]:
+        predict(FINE_SEG, str(scans), str(out), weights=str(weights / "student"), **options)
+        return json.loads((out / "manifest.json").read_text())["empty"]
+
+    assert empty(abdomen_min_ml=1e6) == ["0001", "0002"]
+    assert not any(np.asarray(nib.load(path).dataobj).any() for path in out.glob("*.nii.gz"))
+    printed = capsys.readouterr()
+    assert f"2 of them without any label, named in {out / 'manifest.json'}: 0001, 0002" in printed.out
+    assert "0001_0000.nii.gz: the coarse network finds" in printed.err
+    assert empty(abdomen_min_ml=1e6) == ["0001", "0002"]  # nothing is labeled anew
+    assert empty(abdomen_min_ml=1e6, cases="0002", overwrite=True) == ["0001", "0002"]
+    assert empty(abdomen_min_ml=0, overwrite=True) == []
+
+
 @pytest.mark.parametrize(
     ("bundle", "name"),
     [

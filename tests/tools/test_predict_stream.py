@@ -207,13 +207,14 @@ def test_the_manifest_of_many_scans_is_seldom_written_anew_and_whole_at_the_end(
 
     monkeypatch.setattr("tools.predict.write_json", counting)
     scans = {f"{number:04d}": QuickScan(number == stop) for number in range(2000)}
-    manifest = {"seconds": {}, "failed": {}}
-    predictor = SimpleNamespace(infer=lambda prepared: prepared, memory=nullcontext)
+    manifest = {"seconds": {}, "empty": [], "failed": {}}
+    predictor = SimpleNamespace(infer=lambda prepared: prepared, found_nothing=lambda labeled: True, memory=nullcontext)
     with nullcontext() if stop is None else pytest.raises(OSError, match="No space left"):
         _label(Alone(), list(scans), scans, predictor, tmp_path, manifest)
     done = 2000 if stop is None else stop
     assert entries == [*range(20, done, 20), done]
-    assert list(json.loads((tmp_path / "manifest.json").read_text())["seconds"]) == list(scans)[:done]
+    written = json.loads((tmp_path / "manifest.json").read_text())
+    assert list(written["seconds"]) == written["empty"] == list(scans)[:done]
 
 
 def test_a_process_without_a_share_of_the_scans_needs_no_network(tmp_path):

@@ -92,13 +92,15 @@ def verdict(interval: Sequence[float] | None, claim: Mapping) -> str:
 def format_study(definition: Mapping, outcome: Mapping) -> str:
     """The outcome as Markdown: a table of the claims, and one of the arms for each difficulty."""
     parts = [_claims_table(definition, outcome)]
+    printed = ", the papers' in brackets" if definition["papers"] else ""
     for difficulty, found in outcome.items():
-        parts += [f"### Difficulty {difficulty}: DSC, the papers' in brackets", _arms_table(definition, found["arms"])]
+        parts += [f"### Difficulty {difficulty}: DSC{printed}", _arms_table(definition, found["arms"])]
     return "\n\n".join(parts)
 
 
 def _claims_table(definition: Mapping, outcome: Mapping) -> str:
-    heads = ["claim", "in the papers", *(f"difficulty {difficulty}" for difficulty in outcome)]
+    printed = ["in the papers"] if definition["papers"] else []
+    heads = ["claim", *printed, *(f"difficulty {difficulty}" for difficulty in outcome)]
     rows = []
     for number, claim in enumerate(definition["claims"]):
         cells = []
@@ -106,7 +108,7 @@ def _claims_table(definition: Mapping, outcome: Mapping) -> str:
             judged = found["claims"][number]
             seeds = ", ".join(f"{mean:+.2f}" for mean in judged["difference"]["replicates"])
             cells.append(f"**{judged['verdict']}** {_interval(judged['difference'], '+')}; seeds {seeds}")
-        rows.append([claim["text"], _in_paper(definition, claim), *cells])
+        rows.append([claim["text"], *(_in_paper(definition, claim) for _ in printed), *cells])
     return markdown_table(heads, rows)
 
 

@@ -82,6 +82,9 @@ def test_the_outcome_by_hand(tmp_path):
     # The paper's difference: (90 + 10) / 2 - (95 + 85) / 2 percent.
     assert "| loses | -0.40 | **held** -0.35 [-0.40, -0.30]; seeds -0.30, -0.40 |" in table
     assert "| spleen | 0.20 [0.20, 0.20] (0.10) | 0.75 [0.70, 0.80] (0.85) |" in table
+    alone = format_study(SMALL | {"papers": {}}, {"0.0": found})
+    assert "| loses | **held** -0.35 [-0.40, -0.30]; seeds -0.30, -0.40 |" in alone
+    assert "paper" not in alone
 
 
 def definition_file(folder, **changes) -> str:

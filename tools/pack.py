@@ -16,6 +16,7 @@ from abdoseg.labels import NAMES
 from abdoseg.manifest import MANIFEST_FILE, file_hash, source_files, source_hash
 from tools.archive import write_archive
 from tools.chain import BUNDLES
+from tools.starter_weights import read_starter
 from tools.verify import refuse
 
 WEIGHTS = ("model.pt", "architecture.json")
@@ -59,8 +60,9 @@ def pack(
         from abdoseg.networks import weights_folder  # imports torch and MONAI, which takes seconds
         from tools.contract import contract_faults, is_network
 
-        collect(source, root, Path(weights or weights_folder(source / "models")))
-        metadata = complete_metadata(root, _metrics(scores), version, changes)
+        given = Path(weights or weights_folder(source / "models"))
+        collect(source, root, given)
+        metadata = complete_metadata(root, _metrics(scores), version, changes, _starter(given / "model.pt"))
         if exports and is_network(root):
             add_exports(root, [name.strip() for name in exports.split(",")])
         list_large_files(root, url)
@@ -126,9 +128,16 @@ def _metrics(scores: str | None) -> dict:
         raise CaseError(f"{scores} is no file of scores; write it with `evaluate --output`.") from error
 
 
-def complete_metadata(root: Path, metrics: dict, version: str | None, changes: str | None) -> dict:
+def _starter(checkpoint: Path) -> dict | None:
+    return read_starter(checkpoint, file_hash(checkpoint)) if checkpoint.is_file() else None
+
+
+def complete_metadata(
+    root: Path, metrics: dict, version: str | None, changes: str | None, starter: dict | None = None
+) -> dict:
     """Put scores, version and what the weights decide into a bundle's metadata, and give it.
 
+    Of starter weights (``starter``: what is known of them) it tells that they have learned from synthetic CT.
     What the plan of an nnU-Net network or the parts of a cascade decide is written as they are; all else that the
     metadata tell of the network stays, and is checked.
     """
@@ -145,6 +154,9 @@ def complete_metadata(root: Path, metrics: dict, version: str | None, changes: s
         metadata["changelog"] = {metadata.get("version"): changes, **metadata.get("changelog", {})}
     if metrics:
         metadata["eval_metrics"] = metrics
+    if starter and metadata:
+        metadata["data_source"] = f"Synthetic CT alone, rendered from {starter['anatomies']}: docs/{MODEL_CARD}"
+        metadata["description"] = f"{metadata.get('description')} These weights have learned from synthetic CT alone."
     if (root / "models" / "architecture.json").exists():
         # Of metadata that lack what is to be described, the contract's own check says so.
         with suppress(KeyError, TypeError, AttributeError):

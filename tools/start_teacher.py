@@ -8,6 +8,7 @@ from abdoseg.files import CaseError, atomic_path, write_json
 from tools.starter_weights import STARTER, starter_folder
 
 FILES = ("model.pt", "architecture.json")
+PLANNED = ("plan_patch_size", "plan_spacing", "plan_batch_size")  # what weights have decided already
 
 
 def with_teacher(parameters: Mapping) -> dict:
@@ -16,13 +17,18 @@ def with_teacher(parameters: Mapping) -> dict:
     Raises
     ------
     CaseError
-        If there are no such weights, or a trained nnU-Net is to be the teacher too.
+        If there are no such weights, a trained nnU-Net is to be the teacher too, or a plan is asked for.
     """
     teacher = parameters.get("teacher")
     if not isinstance(teacher, str):  # paper B's chain has a parameter of this name, true or false
         return dict(parameters)
     if parameters.get("teacher_model") is not None:
         raise CaseError(f"--teacher {teacher} and --teacher_model both name the teacher; give one of them.")
+    if planned := [name for name in PLANNED if parameters.get(name) is not None]:
+        raise CaseError(
+            f"--{planned[0]} is for a teacher trained from scratch; --teacher {teacher} keeps the plan of its weights. "
+            "Leave one of them out."
+        )
     folder = starter_folder("teacher_nnunet") if teacher == STARTER else Path(teacher).absolute()
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise CaseError(

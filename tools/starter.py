@@ -123,6 +123,8 @@ def anatomy_list(
     for name, share in (("phantom_share", phantom_share), ("head_share", head_share)):
         if not 0 <= share <= 1:
             raise CaseError(f"{name} is {share}; it must be a number from 0 to 1.")
+    if phantoms < 0 or heads < 0:
+        raise CaseError(f"phantoms is {phantoms}, heads {heads}; neither can be less than 0.")
     if source is None and not phantoms:
         raise CaseError("There is nothing to learn from; give --anatomies, a folder of tissue maps, or --phantoms.")
     real = {} if source is None else find_tissue_maps(source, leave_out)

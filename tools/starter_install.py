@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from abdoseg.datalist import load_cases
-from abdoseg.files import CaseError, write_json
+from abdoseg.files import CaseError, glob, write_json
 from abdoseg.manifest import file_hash
 from abdoseg.networks import ARCHITECTURE_FILE, build_network, load_checkpoint, read_architecture, write_state
 from tools.chain import BUNDLES, read_manifest
@@ -36,8 +36,7 @@ contrast phase, tumors, missing organs and scanner (docs/synthesis.md of the pro
 
 They are a start: for labels to correct, for a teacher to fine-tune, to see that an installation works. They have seen
 few anatomies, adults with the usual organs on the usual side. Small organs are found roughly. Tumors in training were
-blobs of random contrast; that they resemble real ones was never tested. The real scans above are few, and
-most of their labels were made by a model, not by hand. Not for diagnosis or any other clinical use.
+blobs of random contrast; that they resemble real ones was never tested. Not for diagnosis or any other clinical use.
 """
 
 
@@ -58,11 +57,12 @@ def install_weights(root: Path, bundles: Path = BUNDLES) -> dict:
     Raises
     ------
     CaseError
-        If a stage is not done, its figures are of other weights, or a file would exceed 20 MB.
+        If a stage is not done, its figures are not of its weights, or a file would exceed 20 MB.
     """
     for stage in STAGES:
         if read_manifest(root / "manifests" / f"{stage}.json").get("status") != "done":
             raise CaseError(f"{root}: stage {stage} is not done; run `starter` on this folder to its end first.")
+    _check_current(root)
     prepared = {bundle: _prepare(root, stage, bundle) for stage, bundle in STAGES.items()}
     targets = {bundle: bundles / bundle / "models" / STARTER for bundle in prepared}
     for bundle, target in targets.items():  # beside those that are there: the disk may be full
@@ -110,6 +110,19 @@ def _prepare(root: Path, stage: str, bundle: str) -> Path:
     )
     (target / "model_card.md").write_text(card)
     return target
+
+
+def _check_current(root: Path) -> None:
+    """Raise a CaseError if a stage of a work folder has used another result of a stage than is there now."""
+    manifests = {path.stem: read_manifest(path) for path in glob(root / "manifests", "*.json")}
+    for name, manifest in manifests.items():
+        for earlier, key in manifest.get("after", {}).items():
+            now = manifests.get(earlier, {})
+            if (now.get("status"), now.get("key")) != ("done", key):
+                raise CaseError(
+                    f"{root}: stage {name} was done with another {earlier} than is there now; run `starter` on this "
+                    "folder to its end first."
+                )
 
 
 def _check_scored(root: Path, arm: str, weights: Path) -> None:

@@ -49,6 +49,8 @@ def outside_list(root: Path, source: Path) -> Path:
 
     Series whose slices are uneven or askew are resampled to an even stack.
     """
+    if not source.exists():
+        raise CaseError(f"{source} does not exist; --outside takes a scan (.nii, .nii.gz, .zip), or a folder of them.")
     paths = sorted(path for path in source.iterdir() if path.is_file()) if source.is_dir() else [source]
     entries = []
     for path in paths:

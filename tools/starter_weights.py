@@ -21,8 +21,8 @@ def starter_folder(bundle: str, bundles: Path = BUNDLES) -> Path:
     return folder
 
 
-def starter_notice(checkpoint: Path, sha256: str) -> str | None:
-    """What to tell whoever labels with a checkpoint, None if it is no starter's.
+def read_starter(checkpoint: Path, sha256: str) -> dict | None:
+    """What is known of a checkpoint of starter weights: ``bundle``, ``sha256``, ``anatomies``; None if it is none.
 
     Raises
     ------
@@ -37,4 +37,12 @@ def starter_notice(checkpoint: Path, sha256: str) -> str | None:
         raise CaseError(
             f"{checkpoint} is not the file that {path.name} beside it tells of; restore both, or delete {path.name}."
         )
+    return told
+
+
+def starter_notice(checkpoint: Path, sha256: str) -> str | None:
+    """What to tell whoever labels with a checkpoint, None if it is no starter's; raises what `read_starter` does."""
+    told = read_starter(checkpoint, sha256)
+    if told is None:
+        return None
     return f"Starter weights of {told['bundle']}, learned from synthetic CT of {told['anatomies']} alone: {NOT_FOR}."

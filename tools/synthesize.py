@@ -61,6 +61,8 @@ def synthesize(
         raise CaseError(f"Unknown phase {phase!r}. Use one of: {', '.join(PHASES)}.")
     if not cases > 0 or seed < 0 or phantoms < 0:
         raise CaseError(f"cases is {cases}, seed {seed}, phantoms {phantoms}; they must be at least 1, 0 and 0.")
+    if not 0 <= tumor_share <= 1:
+        raise CaseError(f"tumor_share is {tumor_share}; it must be a number from 0 to 1.")
     size = tuple(spacing) if isinstance(spacing, tuple | list) else (spacing,) * 3
     if len(size) != 3 or not all(isinstance(edge, int | float) and edge > 0 for edge in size):
         raise CaseError(f"spacing is {spacing}; give one number above 0, or three as x,y,z, in mm.")

@@ -8,6 +8,7 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
+from abdoseg.files import CaseError
 from abdoseg.inferers.case import clean_labels, label_batch, student_logits
 from abdoseg.inferers.engines import Engine
 from abdoseg.networks import unwrap
@@ -42,6 +43,11 @@ class CoarseToFineInferer(Inferer):
     coarse_hu_window : (lower, upper) in HU, of the coarse network; None: ``hu_window``.
     engine : runs the networks; None: PyTorch in the precision of ``amp``.
     abdomen_min_ml : least volume in mL of all that the coarse network finds, cleaned, in a scan that is labeled.
+
+    Raises
+    ------
+    CaseError
+        If ``abdomen_min_ml`` is no volume.
     """
 
     def __init__(
@@ -58,6 +64,8 @@ class CoarseToFineInferer(Inferer):
         abdomen_min_ml: float = 0.0,
     ) -> None:
         super().__init__()
+        if not (isinstance(abdomen_min_ml, int | float) and abdomen_min_ml >= 0):
+            raise CaseError(f"abdomen_min_ml is {abdomen_min_ml}; give a volume in mL, 0 or more.")
         self.abdomen_min_ml = abdomen_min_ml
         self.coarse_size = tuple(int(n) for n in coarse_size)
         self.fine_size = tuple(int(n) for n in fine_size)

@@ -1,4 +1,4 @@
-"""The starter overlays: one step on a synthetic stream leaves weights, and inference prepares scans as training did."""
+"""The starter overlays: one step on a synthetic stream leaves weights; its scans are rendered anew and normalized."""
 
 import json
 

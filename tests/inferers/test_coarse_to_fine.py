@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from abdoseg.files import CaseError
 from abdoseg.inferers import CoarseToFineInferer
 from abdoseg.networks import CoarseToFineNetwork
 from abdoseg.transforms import ComponentRules
@@ -105,6 +106,9 @@ def test_a_scan_without_enough_of_an_abdomen_is_not_labeled(caplog):
         assert not infer(volume, CoarseToFineNetwork(Nothing(), Thresholds(LABELS)), abdomen_min_ml=8.1).any()
     assert "scan_0000.nii.gz: the coarse network finds 8.0 mL of organs, less than 8.1: no abdomen" in caplog.text
     assert "finds 0.0 mL" in caplog.text
+    for wrong in (-5, float("nan"), "much", None):
+        with pytest.raises(CaseError, match=f"abdomen_min_ml is {wrong}; give a volume in mL"):
+            CoarseToFineInferer(abdomen_min_ml=wrong)
 
 
 def test_without_a_coarse_network_the_roi_is_the_whole_volume():

@@ -6,12 +6,14 @@ import shutil
 import pytest
 import torch
 import yaml
+from monai.bundle import ConfigParser
 
 from abdoseg.files import CaseError
 from abdoseg.manifest import file_hash
 from tests.tools.small_data import FINE, FIVE, ORGANS, PLAN, TEACHER, save_data_set, save_weights
 from tests.tools.test_run import chain_options, manifests
 from tools.__main__ import main
+from tools.chain import BUNDLES
 from tools.pipeline import load_pipeline
 from tools.run import run
 from tools.start_teacher import start_teacher, with_teacher
@@ -20,6 +22,7 @@ from tools.study import DEFINITION
 
 PLACES = {"data_dir": "/data", "work_dir": "/work"}
 ARMS = ("scratch", "fine_tuned")
+PLANNED = ("--plan_patch_size=", "--plan_spacing=", "--plan_batch_size=")
 GIVEN = {"kind": "nnunet", "plan": {**PLAN, "mirror_axes": []}, "deep_supervision": False}
 
 
@@ -29,7 +32,7 @@ def weights(tmp_path):
 
 
 def options_of(tmp_path, data, weights, *more) -> list[str]:
-    own = [option for option in chain_options(tmp_path / "mine") if "mirror" not in option]
+    own = [option for option in chain_options(tmp_path / "mine") if not option.startswith(("--mirror", *PLANNED))]
     places = [f"--data_dir={data}", f"--work_dir={tmp_path / 'work'}", f"--teacher={weights}"]
     return ["run", "two_stage", *places, *own, *more]
 
@@ -93,6 +96,7 @@ def test_in_one_folder_each_teacher_keeps_to_its_own_plan(tmp_path, weights):
     data = save_data_set(tmp_path / "data", [ORGANS, FIVE])
     given = options_of(tmp_path, data, weights, "--only=audit,start_teacher")
     scratch = [option for option in given if not option.startswith(("--teacher=", "--only="))] + ["--only=audit,plan"]
+    scratch += [option for option in chain_options(tmp_path / "mine") if option.startswith(PLANNED)]
     for _ in range(2):
         assert main(given) == 0
         assert json.loads((tmp_path / "work" / "teacher" / "plan.json").read_text()) == PLAN
@@ -145,11 +149,30 @@ def test_the_study_of_the_starter_scores_every_arm(weights):
     stages = {stage.name: stage for stage in load_pipeline(chain["chain"], "demo", {**PLACES, **values})}
     scored = {output for stage in stages.values() for output in stage.outputs if "/scores/" in output}
     assert scored == {f"/work/scores/{arm}.json" for arm in content["arms"]}
-    # The same plan, steps and cases; they differ in where they start and how fast they go on.
+    # The same plan, steps and cases; they differ in where they start.
     scratch, tuned = (stages[f"teacher_{arm}"].arguments for arm in ("scratch", "fine_tuned"))
     differ = {name for name in {*scratch, *tuned} if scratch.get(name) != tuned.get(name)}
-    assert differ == {"start_dir", "learning_rate", "ckpt_dir", "output_dir"}
+    assert differ == {"start_dir", "ckpt_dir", "output_dir"}
     assert (tuned["start_dir"], scratch.get("start_dir")) == (str(weights), None)
+    # And the one that starts from weights is trained as the chain for everyday use trains it.
+    everyday = {stage.name: stage for stage in load_pipeline("two_stage", "demo", {**PLACES, **values})}["teacher"]
+    assert {name for name in {*everyday.arguments, *tuned} if everyday.arguments.get(name) != tuned.get(name)} == {
+        "ckpt_dir",
+        "output_dir",
+    }
+    assert everyday.configs == stages["teacher_fine_tuned"].configs
+
+
+@pytest.mark.parametrize(("overlay", "rate"), [("", 0.01), ("demo.yaml", 0.02)])
+def test_a_training_that_goes_on_from_weights_learns_at_a_tenth_of_the_rate(overlay, rate, weights):
+    parser = ConfigParser()
+    configs = BUNDLES / "teacher_nnunet" / "configs"
+    parser.read_config([configs / name for name in ("train.yaml", overlay) if name])
+    assert parser["optimizer"]["lr"] == "@first_learning_rate"
+    assert parser.get_parsed_content("first_learning_rate") == rate
+    parser["start_dir"] = str(weights)
+    parser.parse(reset=True)
+    assert parser.get_parsed_content("first_learning_rate") == pytest.approx(rate / 10)
 
 
 @pytest.mark.slow
@@ -177,6 +200,8 @@ def test_what_cannot_be_the_teacher_is_refused_in_one_sentence(tmp_path, weights
         run("direct", str(data), str(tmp_path / "work"), teacher=str(weights))
     with pytest.raises(CaseError, match="both name the teacher; give one"):
         with_teacher({"teacher": str(weights), "teacher_model": "/model"})
+    with pytest.raises(CaseError, match=r"--plan_spacing is for a teacher trained from scratch; --teacher .*given"):
+        with_teacher({"teacher": str(weights), "plan_spacing": [2, 2, 2]})
     for number, other in enumerate((FINE, {**TEACHER, "plan": {**PLAN, "classes": 2}})):
         folder = save_weights(tmp_path / str(number), other)
         with pytest.raises(CaseError, match=r"holds no weights that teacher_nnunet was trained into"):

@@ -71,6 +71,8 @@ def test_heads_take_their_part_from_all_others(maps, tmp_path):
     assert not set(range(1, 14)) & set(np.unique(nib.load(entries["head_0_1"]["label"]).dataobj).tolist())
     with pytest.raises(CaseError, match="head_share is 2; it must be a number from 0 to 1"):
         anatomy_list(tmp_path, maps, (), 0, 0.2, heads=1, head_share=2)
+    with pytest.raises(CaseError, match="phantoms is 0, heads -1; neither can be less than 0"):
+        anatomy_list(tmp_path, maps, (), 0, 0.2, heads=-1)
 
 
 def test_scans_of_a_folder_of_folders_with_what_is_drawn_in_each(tmp_path):
@@ -127,6 +129,8 @@ def test_scans_outside_the_abdomen_may_be_uneven(tmp_path):
     }
     with pytest.raises(CaseError, match="for --outside"):
         outside_list(tmp_path / "work", tmp_path)
+    with pytest.raises(CaseError, match=r"nowhere does not exist; --outside takes a scan"):
+        outside_list(tmp_path / "work", tmp_path / "nowhere")
 
 
 @pytest.mark.slow
@@ -196,7 +200,9 @@ def test_all_stages_train_label_and_are_scored(maps, tmp_path):
     for arm in ("teacher", "student"):
         assert set(json.loads((tmp_path / "work" / "scores" / f"{arm}.json").read_text())["cases"]) == {"a"}
         checks = json.loads((tmp_path / "work" / "scores" / "checks.json").read_text())
-        assert checks["outside"][arm]["head"]["ml"] >= 0
+        found = nib.load(tmp_path / "work" / "predictions" / f"outside_{arm}" / "head.nii.gz")
+        expected = np.count_nonzero(found.dataobj) * np.prod(found.header.get_zooms()) / 1000
+        assert checks["outside"][arm]["head"]["ml"] == pytest.approx(expected, abs=1e-3)
     assert "In head, outside the abdomen" in (tmp_path / "work" / "starter.md").read_text()
     trained = read_architecture(tmp_path / "work" / "teacher" / "weights" / "architecture.json", {})
     assert trained["plan"]["mirror_axes"] == []

@@ -63,12 +63,16 @@ def test_sides_false_findings_and_their_tables(tmp_path):
     assert "| right kidney | 0.875 |" in told
     assert "| **mean of the organs** | **0.750** |" in told
     assert "| liver |" not in told
-    assert "| right kidney | 99.01 % (100.00 %) |" in told
+    assert "| right kidney | **99.01 %** (100.00 %) |" in told
+    assert "| left kidney | 100.00 % (100.00 %) |" in told
     assert "| left adrenal gland | not found |" in told
-    assert "In head, outside the abdomen, it finds 1.8 mL (liver 1.2, tumor 0.5)" in told
+    assert "In head, outside the abdomen, it finds 1.8 mL (liver 1.2, tumor 0.5); as asked" in told
     assert "# Student\n\nNot scored on any real scan." in told
     assert "Student less teacher" not in told
-    assert "region of interest it finds" in card_figures(root, None)
+    assert "Not scored alone" in card_figures(root, None)
+    checks["outside"]["teacher"]["head"]["ml"] = 5.0
+    write_json(root / "scores" / "checks.json", checks)
+    assert "it finds 5.0 mL (liver 1.2, tumor 0.5); **not** as asked" in card_figures(root, "teacher")
 
     write_json(root / "scores" / "student.json", {"cases": {"scan": {**scores, "left kidney": scores["right kidney"]}}})
     starter_checks(str(root))

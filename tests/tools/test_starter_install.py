@@ -10,6 +10,7 @@ import torch
 
 from abdoseg.datalist import load_cases, write_datalist
 from abdoseg.files import CaseError, write_json, write_label_map
+from abdoseg.labels import NAMES
 from abdoseg.manifest import file_hash
 from abdoseg.networks import build_network, load_checkpoint, read_architecture, write_architecture
 from tests.bundles.tiny import TINY_PLAN, copy_tiny
@@ -93,6 +94,23 @@ def test_weights_are_installed_in_half_precision_with_their_card(tmp_path):
     write_json(labeled, {"sha256": "0" * 64})
     with pytest.raises(CaseError, match=r"predictions/student was labeled by other weights than .*fine/weights"):
         install_weights(root, bundles)
+    write_json(labeled, {"sha256": file_hash(root / "fine" / "weights" / "model.pt")})
+    # Nor has one whose coarse network was, or one whose scores are of an earlier call.
+    coarse, scored = (root / "manifests" / f"{stage}.json" for stage in ("coarse", "score_student"))
+    write_json(root / "manifests" / "fine.json", {"status": "done", "key": "f", "after": {"coarse": "c"}})
+    write_json(scored, {"status": "done", "key": "s", "after": {"fine": "f"}})
+    write_json(coarse, {"status": "done", "key": "c"})
+    assert install_weights(root, bundles)["installed"] == installed
+    for changed in ({"status": "done", "key": "other"}, {"status": "failed", "key": "c"}):
+        write_json(coarse, changed)
+        with pytest.raises(CaseError, match=r"stage (fine was done with another coarse than|coarse is not done)"):
+            install_weights(root, bundles)
+    write_json(coarse, {"status": "done", "key": "c"})
+    write_json(scored, {"status": "done", "key": "s", "after": {"fine": "earlier"}})
+    with pytest.raises(
+        CaseError, match=r"stage score_student was done with another fine than is there now; run `starter`"
+    ):
+        install_weights(root, bundles)
     shutil.rmtree(root / "manifests")
     with pytest.raises(CaseError, match="stage teacher is not done"):
         starter(str(root), install=True)
@@ -149,3 +167,27 @@ def test_predict_takes_the_starter_where_nothing_was_trained_and_says_so(tmp_pat
 
     with pytest.raises(CaseError, match=r"is not the file that starter\.json beside it tells of"):
         starter_notice(bundle / "models" / "starter" / "model.pt", "0" * 64)
+
+
+def test_the_documents_tell_what_the_cards_tell():
+    """docs/synthesis.md has a row an organ, with columns teacher and student for each of the cards' scans."""
+
+    def rows(path) -> dict[str, list[str]]:
+        lines = (line.strip("|\n").replace("*", "").split("|") for line in path.read_text().splitlines() if "|" in line)
+        return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in reversed(list(lines))}
+
+    document = rows(BUNDLES.parent / "docs" / "synthesis.md")
+    teacher, student = (
+        rows(BUNDLES / bundle / "models" / "starter" / "model_card.md") for bundle in ("teacher_nnunet", "fine_seg")
+    )
+    order = [teacher["organ"].index(scan) for scan in ("ct_example_3mm", "ct_chaos03", "ct_example_dicom20")]
+    assert teacher["organ"] == student["organ"]
+    names = {name: name for name in teacher if name in NAMES.values()} | {
+        "mean of the organs": "mean of the organs drawn"
+    }
+    assert len(names) == 13
+    for name, told in names.items():
+        figures = [card[name][scan] for scan in order for card in (teacher, student)]
+        assert [cell == "" for cell in document[told]] == [figure == "" for figure in figures], name
+        pairs = [(cell, figure) for cell, figure in zip(document[told], figures, strict=True) if figure]
+        assert all(abs(float(cell) - float(figure)) < 0.0051 for cell, figure in pairs), name

@@ -115,6 +115,7 @@ def test_a_broken_scan_is_set_aside_and_the_others_are_made(tmp_path, capsys):
         ({"input": None}, "There is nothing to render; give --input"),
         ({"spacing": (1.0, 2.0)}, "give one number above 0, or three"),
         ({"spacing": "2 2 2.5"}, "spacing is 2 2 2.5; give one number above 0, or three"),
+        ({"tumor_share": 2}, "tumor_share is 2; it must be a number from 0 to 1"),
         ({"cases": 0}, "cases is 0"),
         ({"input": None, "scans": "x"}, "--scans needs --input"),
     ],

@@ -55,6 +55,10 @@ def test_a_zip_of_the_starter_holds_its_weights_and_its_card(name, installed):
     assert not (root / "models" / "starter").exists()
     assert (root / "docs" / "model_card.md").read_text() == (starter / "model_card.md").read_text()
     assert "docs/model_card.md" in json.loads((root / "manifest.json").read_text())["files"]
+    metadata, plain = (json.loads((folder / "configs" / "metadata.json").read_text()) for folder in (root, source))
+    assert metadata["data_source"] == "Synthetic CT alone, rendered from one: docs/model_card.md"
+    assert metadata["description"] == plain["description"] + " These weights have learned from synthetic CT alone."
+    assert "FLARE23" in plain["data_source"]
     license_text = (root / "docs" / "data_license.txt").read_text()
     for words in ("s0327", "s0328", "TotalSegmentator", "CC BY 4.0", "model_card.md"):
         assert words in license_text
@@ -68,8 +72,9 @@ def test_it_labels_elsewhere_as_here(name, house, installed, datalist, tmp_path)
     shutil.copy(datalist.with_name("0004_0000.nii.gz"), scans)
     source = installed / "bundles" / name
     root = unpacked(Path(pack(str(source), output=str(tmp_path))["archive"]), house.bundles / "starter")
-    house.bundle("evaluating", root, ("inference",), "--dataset_dir", scans, "--output_dir", tmp_path / "there")
-    predict(str(source), str(scans), str(tmp_path / "here"), trust=True)
+    options = ("--dataset_dir", scans, "--output_dir", tmp_path / "there", "--engine", "torch")
+    house.bundle("evaluating", root, ("inference",), *options)
+    predict(str(source), str(scans), str(tmp_path / "here"), trust=True, engine="torch")
     there, here = (nib.load(tmp_path / place / "0004.nii.gz") for place in ("there", "here"))
     np.testing.assert_array_equal(there.dataobj, here.dataobj)
     np.testing.assert_array_equal(there.affine, here.affine)

@@ -14,6 +14,7 @@ from abdoseg.synthesis import Anatomy, PrepareAnatomyd, check_tissues, head_tiss
 from abdoseg.transforms import LoadScand
 from tools.scans import is_scan
 
+PHANTOM, HEAD = "phantom", "head"  # kinds of maps that are made here
 PHANTOM_MM = 2.5
 
 
@@ -64,12 +65,12 @@ def load_anatomy(path: Path, spacing: float) -> Anatomy:
 
 def write_phantom_maps(folder: Path, count: int, seed: int) -> dict[str, Path]:
     """Write the tissue maps of ``count`` phantoms that are not there yet: name -> path."""
-    return _write_maps(folder, "phantom", phantom_tissues, count, seed)
+    return _write_maps(folder, PHANTOM, phantom_tissues, count, seed)
 
 
 def write_head_maps(folder: Path, count: int, seed: int) -> dict[str, Path]:
     """Write the tissue maps of ``count`` heads, which have no organs, that are not there yet: name -> path."""
-    return _write_maps(folder, "head", head_tissues, count, seed)
+    return _write_maps(folder, HEAD, head_tissues, count, seed)
 
 
 def _write_maps(folder: Path, kind: str, make: Callable, count: int, seed: int) -> dict[str, Path]:

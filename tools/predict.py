@@ -9,6 +9,7 @@ from pathlib import Path
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from abdoseg.files import CaseError, is_of_the_disk, write_json
+from abdoseg.label_maps import read_label_map
 from abdoseg.ranks import Alone, Ranks, join
 from tools.chain import check_tracking, find_config, read_manifest, versions
 from tools.faults import reason_of
@@ -219,6 +220,10 @@ def _label(ranks: Alone | Ranks, names: Sequence[str], scans: Mapping, predictor
             write()
 
 
+def _is_empty(path: Path) -> bool:
+    return not read_label_map(path)[0].any()
+
+
 def _begin(folder: Path, predictor, bundle: str, scans: Mapping, targets: Mapping[str, Path], overwrite: bool) -> dict:
     """Delete what is made anew and write the manifest, with the cases that stay as an earlier call left them."""
     earlier = read_manifest(folder / "manifest.json")
@@ -232,9 +237,17 @@ def _begin(folder: Path, predictor, bundle: str, scans: Mapping, targets: Mappin
         )
     told = earlier.get("scans", {})  # of a call that was killed, some that are labeled have no seconds yet
     anew = set() if not overwrite else set(targets) if same else {*targets, *seconds, *told}
-    kept = {name: value for name, value in seconds.items() if name not in anew and (folder / f"{name}.nii.gz").exists()}
-    states = {name: state for name, state in told.items() if name not in anew}
-    states = {name: state for name, state in states.items() if (folder / f"{name}.nii.gz").exists()}
+
+    def stays(name: str) -> bool:
+        return name not in anew and (folder / f"{name}.nii.gz").exists()
+
+    kept = {name: value for name, value in seconds.items() if stays(name)}
+    todo = {name for name, target in targets.items() if name in anew or not scans[name].is_done(target)}
+    empty = [name for name in earlier.get("empty", ()) if stays(name) and name not in todo]
+    # What was labeled and not noted before a kill is looked at.
+    noted = {*kept, *empty, *todo}
+    empty += [name for name, target in targets.items() if name not in noted and _is_empty(target)]
+    states = {name: state for name, state in told.items() if stays(name)}
     states |= {name: scans[name].state() for name in targets if name in anew or not targets[name].exists()}
     manifest = {
         "bundle": bundle,
@@ -246,7 +259,7 @@ def _begin(folder: Path, predictor, bundle: str, scans: Mapping, targets: Mappin
         **({"classes": predictor.classes} if predictor.classes else {}),  # an imported model may know a few alone
         "scans": dict(sorted(states.items())),  # whatever was labeled in which call
         "seconds": kept,
-        "empty": [name for name in earlier.get("empty", ()) if name in kept],  # labeled, with nothing found
+        "empty": empty,  # labeled, with nothing found
         "failed": {name: reason for name, reason in failed.items() if same and name not in targets},
     }
     # Killed in between, the old label maps must not be taken for those of the new weights.

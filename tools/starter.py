@@ -116,13 +116,17 @@ def anatomy_list(
 ) -> Path:
     """Write the data list of the tissue maps, with phantoms and heads, and give its path.
 
-    Each entry has a ``weight``: how often scans are rendered from it.
+    Each entry has a ``weight``, how often scans are rendered from it, and one that is made here its kind, in
+    ``procedural``.
     """
-    from tools.anatomies import find_tissue_maps, write_head_maps, write_phantom_maps  # torch and MONAI take seconds
+    # torch and MONAI take seconds
+    from tools.anatomies import HEAD, PHANTOM, find_tissue_maps, write_head_maps, write_phantom_maps
 
     for name, share in (("phantom_share", phantom_share), ("head_share", head_share)):
         if not 0 <= share <= 1:
             raise CaseError(f"{name} is {share}; it must be a number from 0 to 1.")
+    if heads > 0 and head_share == 1:
+        raise CaseError("With a head_share of 1 no scan has an organ; give less.")
     if phantoms < 0 or heads < 0:
         raise CaseError(f"phantoms is {phantoms}, heads {heads}; neither can be less than 0.")
     if source is None and not phantoms:
@@ -130,6 +134,8 @@ def anatomy_list(
     real = {} if source is None else find_tissue_maps(source, leave_out)
     made = write_phantom_maps(root / "anatomies", phantoms, 0)
     empty = write_head_maps(root / "anatomies", heads, 0)
+    if clash := sorted(set(real) & {*made, *empty}):
+        raise CaseError(f"{real[clash[0]]} is called as one that is made here, {clash[0]}; give it another name.")
     nothing = head_share if empty else 0.0
     share = (phantom_share if real else 1.0) if made else 0.0
     shares = ((real, (1 - nothing) * (1 - share)), (made, (1 - nothing) * share), (empty, nothing))
@@ -142,6 +148,7 @@ def anatomy_list(
             "kind": "strong",
             "annotated_classes": list(ORGAN_IDS),
             "weight": round(weights[name], 6),
+            **({"procedural": PHANTOM if name in made else HEAD} if name not in real else {}),
         }
         for name, path in {**real, **made, **empty}.items()
         if weights[name] > 0

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,18 +13,18 @@ from abdoseg.manifest import file_hash
 from abdoseg.networks import ARCHITECTURE_FILE, build_network, load_checkpoint, read_architecture, write_state
 from tools.chain import BUNDLES, read_manifest
 from tools.starter_checks import CARD_TABLES, card_figures
-from tools.starter_weights import NOT_FOR, STARTER, STARTER_FILE
+from tools.starter_weights import PURPOSE, STARTER, STARTER_FILE
 
 # Stage of the chain -> its bundle.
 STAGES = {"teacher": "teacher_nnunet", "coarse": "coarse_seg", "fine": "fine_seg"}
-PROCEDURAL = ("phantom", "head")  # tissue maps that are called phantom_0, head_0
 # Tissue maps whose origin is known: those that the shipped weights have learned from.
 TOTALSEGMENTATOR = ("s0327", "s0328")
 LARGEST_BYTES = 20_000_000
 CARD = """# Starter weights of {bundle}
 
 Learned from synthetic CT alone, without one patient image: scans rendered from the tissue maps below with random shape,
-contrast phase, tumors, missing organs and scanner (docs/synthesis.md of the project). Stored in half precision.
+contrast phase, tumors, missing organs and scanner (docs/synthesis.md of the project). Stored in half precision, after
+the figures below were measured.
 
 - Anatomies: {anatomies}.
   {origin}
@@ -93,19 +95,19 @@ def _prepare(root: Path, stage: str, bundle: str) -> Path:
     if (size := (target / "model.pt").stat().st_size) > LARGEST_BYTES:
         raise CaseError(f"{source / 'model.pt'}: {size / 1e6:.1f} MB in half precision; 20 MB may be installed.")
     write_json(target / ARCHITECTURE_FILE, architecture)
-    names = [case["id"] for case in load_cases(root / "anatomies.json")]
-    anatomies = _anatomies(names)
+    maps = {case["id"]: case.get("procedural") for case in load_cases(root / "anatomies.json")}
+    anatomies = _anatomies(maps)
     sha256 = file_hash(target / "model.pt")
     write_json(target / STARTER_FILE, {"bundle": bundle, "sha256": sha256, "anatomies": anatomies})
     card = CARD.format(
         bundle=bundle,
         anatomies=anatomies,
-        origin=_origin(names),
+        origin=_origin(maps),
         training=_training(root, stage),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         architecture=ARCHITECTURE_FILE,
         sha256=sha256,
-        purpose=NOT_FOR,
+        purpose=PURPOSE,
         figures=card_figures(root, arm),
     )
     (target / "model_card.md").write_text(card)
@@ -134,29 +136,29 @@ def _check_scored(root: Path, arm: str, weights: Path) -> None:
             )
 
 
-def _anatomies(names: list[str]) -> str:
+def _anatomies(maps: Mapping[str, str | None]) -> str:
     """Names of the tissue maps, and how many were made: "s0327, s0328, 4 phantoms and 3 heads"."""
-    made = {kind: [name for name in names if name.startswith(f"{kind}_")] for kind in PROCEDURAL}
-    parts = _patients(names)
-    parts += [f"{len(group)} {kind}{'s' * (len(group) > 1)}" for kind, group in made.items() if group]
+    made = Counter(kind for kind in maps.values() if kind)
+    parts = _patients(maps)
+    parts += [f"{count} {kind}{'s' * (count > 1)}" for kind, count in made.items()]
     return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
 
 
-def _patients(names: list[str]) -> list[str]:
-    return [name for name in names if name.split("_")[0] not in PROCEDURAL]
+def _patients(maps: Mapping[str, str | None]) -> list[str]:
+    return [name for name, kind in maps.items() if not kind]
 
 
-def _origin(names: list[str]) -> str:
+def _origin(maps: Mapping[str, str | None]) -> str:
     """Where the tissue maps come from, as far as that is known."""
-    known = [name for name in _patients(names) if name in TOTALSEGMENTATOR]
-    others = [name for name in _patients(names) if name not in TOTALSEGMENTATOR]
+    known = [name for name in _patients(maps) if name in TOTALSEGMENTATOR]
+    others = [name for name in _patients(maps) if name not in TOTALSEGMENTATOR]
     sentences = []
     if known:
         subject = " and ".join(known) + (" are" if len(known) > 1 else " is")
         sentences.append(f"{subject} derived from the TotalSegmentator data set (Wasserthal et al. 2023), CC BY 4.0.")
     if others:
         sentences.append(f"Terms of {', '.join(others)}: ask whoever trained on them.")
-    if len(_patients(names)) < len(names):
+    if any(maps.values()):
         sentences.append("Phantoms and heads are procedural.")
     return "\n  ".join(sentences)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from abdoseg.files import CaseError
 from tools.chain import BUNDLES
 
-STARTER = "starter"
+STARTER = "starter"  # abdoseg.networks.STARTER_FOLDER, which takes seconds to import
 STARTER_FILE = "starter.json"
-NOT_FOR = "labels to look at and to correct, not for diagnosis or any other clinical use"
+PURPOSE = "labels to look at and to correct, not for diagnosis or any other clinical use"
 
 
 def starter_folder(bundle: str, bundles: Path = BUNDLES) -> Path:
@@ -45,4 +45,4 @@ def starter_notice(checkpoint: Path, sha256: str) -> str | None:
     told = read_starter(checkpoint, sha256)
     if told is None:
         return None
-    return f"Starter weights of {told['bundle']}, learned from synthetic CT of {told['anatomies']} alone: {NOT_FOR}."
+    return f"Starter weights of {told['bundle']}, learned from synthetic CT of {told['anatomies']} alone: {PURPOSE}."

@@ -65,6 +65,10 @@ def test_scans_in_which_nothing_was_found_are_named(weights, scans, tmp_path, ca
     assert f"2 of them without any label, named in {out / 'manifest.json'}: 0001, 0002" in printed.out
     assert "0001_0000.nii.gz: the coarse network finds" in printed.err
     assert empty(abdomen_min_ml=1e6) == ["0001", "0002"]  # nothing is labeled anew
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest |= {"seconds": {"0002": 1.0}, "empty": ["0002"]}  # killed before the first was noted
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert sorted(empty(abdomen_min_ml=1e6)) == ["0001", "0002"]
     assert empty(abdomen_min_ml=1e6, cases="0002", overwrite=True) == ["0001", "0002"]
     assert empty(abdomen_min_ml=0, overwrite=True) == []
 

@@ -71,6 +71,17 @@ def test_heads_take_their_part_from_all_others(maps, tmp_path):
     assert not set(range(1, 14)) & set(np.unique(nib.load(entries["head_0_1"]["label"]).dataobj).tolist())
     with pytest.raises(CaseError, match="head_share is 2; it must be a number from 0 to 1"):
         anatomy_list(tmp_path, maps, (), 0, 0.2, heads=1, head_share=2)
+    assert {name: entry.get("procedural") for name, entry in entries.items()} == {
+        "one": None,
+        "phantom_0_1": "phantom",
+        "head_0_1": "head",
+        "head_0_2": "head",
+    }
+    shutil.copy(maps / "one.nii.gz", maps / "head_0_1.nii.gz")
+    with pytest.raises(CaseError, match=r"head_0_1\.nii\.gz is called as one that is made here, head_0_1; give it an"):
+        anatomy_list(tmp_path, maps, (), 0, 0.2, heads=1, head_share=0.1)
+    with pytest.raises(CaseError, match="With a head_share of 1 no scan has an organ"):
+        anatomy_list(tmp_path, maps, (), 0, 0.2, heads=1, head_share=1)
     with pytest.raises(CaseError, match="phantoms is 0, heads -1; neither can be less than 0"):
         anatomy_list(tmp_path, maps, (), 0, 0.2, heads=-1)
 
